@@ -1,0 +1,88 @@
+"""Lay out the papers of this folder: every `<name>.html` becomes `<name>.pdf` beside it.
+
+    python examples/papers/make_paper.py
+
+The same source gives the same bytes every time (with the same release of PyMuPDF): no dates, no random ids.
+"""
+
+# PyMuPDF has no types:
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import argparse
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pymupdf
+
+FOLDER = Path(__file__).resolve().parent
+PAGE = pymupdf.paper_rect("a4")
+TEXT = pymupdf.Rect(76, 72, PAGE.x1 - 76, PAGE.y1 - 80)
+FOOT = pymupdf.Rect(76, PAGE.y1 - 62, PAGE.x1 - 76, PAGE.y1 - 30)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Lay out the given sources, or all of this folder."""
+    parser = argparse.ArgumentParser(description="Turn the HTML sources of the sample papers into PDFs.")
+    parser.add_argument("sources", nargs="*", type=Path, help="HTML files (default: all beside this script)")
+    sources: list[Path] = parser.parse_args(argv).sources or sorted(FOLDER.glob("*.html"))
+    for source in sources:
+        if not source.is_file():
+            parser.error(f"{source}: no such file")
+    for source in sources:
+        target = source.with_suffix(".pdf")
+        target.write_bytes(paper(source.read_text(encoding="utf-8")))
+        print(target)
+    return 0
+
+
+def paper(source: str) -> bytes:
+    """The PDF of one source, with the fonts cut down to the characters that it uses."""
+    with pymupdf.open(stream=_laid_out(source), filetype="pdf") as document:
+        document.subset_fonts()
+        document.set_metadata({"title": _title(source), "author": _author(source)})
+        data: bytes = document.tobytes(garbage=4, deflate=True, deflate_fonts=True, no_new_id=True)
+    return data
+
+
+def _laid_out(source: str) -> bytes:
+    buffer = io.BytesIO()
+    writer = pymupdf.DocumentWriter(buffer)
+    story = pymupdf.Story(source)
+    number, more = 0, True
+    while more:
+        number += 1
+        device = writer.begin_page(PAGE)
+        more = bool(story.place(TEXT)[0])
+        story.draw(device)
+        _draw_page_number(device, number)
+        writer.end_page()
+    writer.close()
+    return buffer.getvalue()
+
+
+def _draw_page_number(device: object, number: int) -> None:
+    foot = pymupdf.Story(f'<p style="font-family: serif; font-size: 10pt; text-align: center">{number}</p>')
+    foot.place(FOOT)
+    foot.draw(device)
+
+
+def _title(source: str) -> str:
+    return _first(r"<title>(.*?)</title>", source)
+
+
+def _author(source: str) -> str:
+    return _first(r'<meta name="author" content="(.*?)">', source)
+
+
+def _first(pattern: str, source: str) -> str:
+    found = re.search(pattern, source, re.DOTALL)
+    return html.unescape(found[1]).strip() if found else ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

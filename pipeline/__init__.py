@@ -1,0 +1,1 @@
+"""Which datasets does each page of a paper mention, how, and in which sentence."""

@@ -1,0 +1,1 @@
+"""Asks out in batches, answers back in, and the ledger that loses neither."""

@@ -1,0 +1,189 @@
+"""config.yaml + .env + environment -> Config.
+
+An environment variable beats `.env`, which beats `config.yaml`. Secrets are taken from the first two only.
+Relative paths are meant from the folder of the config file, so a command means the same from everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = ("extraction", "judge", "reasoning")
+SECRETS = ("OPENAI_API_KEY",)
+OPENAI_URL = "https://api.openai.com/v1"
+
+ProviderKind = Literal["openai", "local"]
+
+
+def default_model_dir() -> Path:
+    """Weights are shared by all checkouts of a user: they are large and never change."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "dataset-mentions"
+
+
+class Config(BaseModel):
+    """All settings, under the names they have in config.yaml (upper case there, lower case here)."""
+
+    model_config = ConfigDict(
+        alias_generator=str.upper, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    input_dir: Path = Path("input")
+    output_dir: Path = Path("extraction_outputs")
+    prompts: dict[str, Path] = {}
+    prompt_examples: Literal["auto", "always", "never"] = "auto"
+
+    provider: ProviderKind = "openai"
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str = OPENAI_URL
+    model: str | dict[str, str] = "gpt-4o-mini"
+    request_params: dict[str, dict[str, Any]] = {}
+
+    max_requests_per_batch: int = Field(50_000, ge=1, le=50_000)
+    max_bytes_per_batch: int = Field(200_000_000, ge=10_000, le=200_000_000)
+    max_enqueued_tokens: int | None = Field(None, ge=1)
+    max_attempts: int = Field(3, ge=1)
+    batch_endpoint: str = "/v1/chat/completions"
+    completion_window: str = "24h"
+    file_purpose: str = "batch"
+    poll_seconds: float = Field(30.0, gt=0)
+
+    local_model: str = "qwen2.5-coder-1.5b-instruct"
+    local_model_dir: Path = Field(default_factory=default_model_dir)
+    local_base_url: str | None = None
+    local_max_tokens: int = Field(1024, ge=16)
+    local_concurrency: int = Field(1, ge=1)
+
+    split: dict[Literal["train", "valid", "test"], float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    split_seed: int = 0
+
+    folder: Path = Field(ROOT, exclude=True)
+    overridden: dict[str, str] = Field({}, exclude=True)
+
+    def model_for(self, process: str) -> str:
+        """The model that `process` asks. Raises ConfigError where MODEL is a mapping without it."""
+        if isinstance(self.model, str):
+            return self.model
+        if process not in self.model:
+            raise ConfigError(
+                f"MODEL names no model for '{process}': add '{process}: <model>' under MODEL in config.yaml."
+            )
+        return self.model[process]
+
+    def params_for(self, model: str) -> dict[str, Any]:
+        """The request parameters of the first pattern in REQUEST_PARAMS that `model` matches."""
+        for pattern, params in self.request_params.items():
+            if fnmatchcase(model, pattern):
+                return params
+        return {}
+
+    def prompt_path(self, name: str) -> Path:
+        """Where the prompt `name` (extraction, judge, reasoning, examples, …) is read from."""
+        return self.prompts.get(name, ROOT / "prompts" / f"{name}.md")
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """Read the settings; `path` defaults to the config.yaml beside the scripts.
+
+    Raises ConfigError for a file that is missing or is no YAML, an unknown key, or a value that does not fit.
+    """
+    file = Path(path).resolve() if path else ROOT / "config.yaml"
+    settings = _read_yaml(file)
+    _refuse_unknown(settings, file)
+    dotenv = {key: value for key, value in dotenv_values(file.parent / ".env").items() if value}
+    environment = {key: value for key, value in os.environ.items() if value}
+    origin = dict.fromkeys(settings, file.name)
+    overridden = {}
+    for source, values in ((".env", dotenv), ("environment", environment)):
+        for key in _keys() & values.keys():
+            settings[key] = _from_text(key, values[key] or "")
+            overridden[key] = origin[key] = source
+    config = _validated(settings, origin)
+    return _with_full_paths(config, file.parent, {key: overridden[key] for key in sorted(overridden)})
+
+
+def environment_keys() -> set[str]:
+    """Every environment variable that can change a setting."""
+    return _keys()
+
+
+def _keys() -> set[str]:
+    return {name.upper() for name in Config.model_fields} - {"FOLDER", "OVERRIDDEN"}
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no {file}: restore it from the project, or name another with --config.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}): mend it, or name another with --config.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigError(f"{file} is not valid YAML ({place}{problem}): mend that line.") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file} should hold lines of the form 'KEY: value', and holds a {type(settings).__name__}.")
+    return {str(key): value for key, value in settings.items() if value is not None}
+
+
+def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
+    for key in settings:
+        if key in SECRETS:
+            raise ConfigError(
+                f"{key} stands in {file}, which is no place for a secret: move it to .env or the environment."
+            )
+        if key not in _keys():
+            near = difflib.get_close_matches(key.upper(), sorted(_keys() - set(SECRETS)), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else "the README lists the keys."
+            raise ConfigError(f"{file} has the unknown key '{key}': {hint}")
+
+
+def _from_text(key: str, text: str) -> Any:
+    """Environment values are text: mappings are written as YAML there, everything else is taken as it is."""
+    kind = str(Config.model_fields[key.lower()].annotation)
+    if "dict" not in kind:
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _validated(settings: dict[str, Any], origin: Mapping[str, str]) -> Config:
+    try:
+        config = Config.model_validate(settings)
+        for process in config.model if isinstance(config.model, dict) else ():
+            TypeAdapter(Literal["extraction", "judge", "reasoning"]).validate_python(process)
+        return config
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "MODEL"
+        shown = "" if key in SECRETS else f" is {first['input']!r}, which does not fit"
+        raise ConfigError(f"{key} (from {origin.get(key, 'config.yaml')}){shown}: {first['msg']}.") from None
+
+
+def _with_full_paths(config: Config, folder: Path, overridden: dict[str, str]) -> Config:
+    paths = {
+        "input_dir": folder / config.input_dir,
+        "output_dir": folder / config.output_dir,
+        "local_model_dir": folder / config.local_model_dir.expanduser(),
+        "prompts": {name: folder / path for name, path in config.prompts.items()},
+        "openai_base_url": config.openai_base_url.rstrip("/"),
+    }
+    return config.model_copy(update={**paths, "folder": folder, "overridden": overridden})

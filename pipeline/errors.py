@@ -1,0 +1,40 @@
+"""Everything that can go wrong in a way the user can mend.
+
+PipelineError                 one sentence: what is wrong, where, what to do next
+├── ConfigError               config.yaml, .env, the environment, a prompt file
+├── InputError                the folder of PDFs, or one paper in it
+├── WorkspaceError            a file of ours cannot be read or written; a lock is held
+├── StageOrderError           a stage is asked for before the one it builds on
+└── ProviderError             the model's side: key, model, parameter, network, weights
+    └── UnsettledError        it cannot be known whether a batch was made: the user decides
+
+The entry scripts print the message and exit with status 1; nothing else is meant to reach a user.
+"""
+
+
+class PipelineError(Exception):
+    """Base of all errors that are told to the user in one sentence."""
+
+
+class ConfigError(PipelineError):
+    """A setting, a secret or a prompt file is missing or wrong."""
+
+
+class InputError(PipelineError):
+    """The input folder, or a document in it, cannot be used."""
+
+
+class WorkspaceError(PipelineError):
+    """A file under the output folder cannot be read or written, or another run holds the lock."""
+
+
+class StageOrderError(PipelineError):
+    """The stage before has not said anything yet."""
+
+
+class ProviderError(PipelineError):
+    """The provider refused, could not be reached, or cannot serve what was asked."""
+
+
+class UnsettledError(ProviderError):
+    """A batch may or may not have been made, and the provider's list cannot tell."""

@@ -1,0 +1,41 @@
+"""A language model inside this process: llama.cpp by way of xllamacpp."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ProviderError
+
+CONTEXT_TOKENS = 8192  # prompt, examples, a long page and the answer
+
+
+class EmbeddedModel:
+    """Raises ProviderError where xllamacpp is not installed or the file cannot be loaded."""
+
+    def __init__(self, weights: Path) -> None:
+        # How long idle threads spin before they sleep. OpenMP's default is several times slower beside a busy
+        # neighbour, not spinning at all is half as fast without one (measured on 2 cores).
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        try:
+            import xllamacpp
+        except ImportError:
+            raise ProviderError(
+                "The embedded model needs the package xllamacpp: run  pip install -r requirements-local.txt ."
+            ) from None
+        params = xllamacpp.CommonParams()
+        params.model.path = str(weights)
+        params.n_ctx = CONTEXT_TOKENS
+        params.n_parallel = 1
+        params.verbosity = -1
+        try:
+            self._server = xllamacpp.Server(params)
+        except (RuntimeError, ValueError) as error:
+            raise ProviderError(f"{weights} cannot be loaded ({error}): delete it, and it is fetched again.") from None
+
+    def complete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """(HTTP status, answer) of a chat completion request, as a server would give them."""
+        answer = dict(self._server.handle_chat_completions(body))
+        error = answer.get("error")
+        return (int(error.get("code") or 500) if isinstance(error, dict) else 200), answer

@@ -1,0 +1,171 @@
+"""A stage: one question about each page. Subclasses say what is asked, what a good answer is, and what it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.batches.outcomes import Unacceptable
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.records import Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+
+
+class Answer(BaseModel):
+    """Base of all answers: no key more, no key less, in every level."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Stage(ABC):
+    """One of extraction, judge, reasoning."""
+
+    process: ClassVar[str]
+    previous: ClassVar[str | None] = None
+    schema_name: ClassVar[str]
+    answer_type: ClassVar[type[Answer]]
+
+    @abstractmethod
+    def content(self, page: Page, found: MentionPage | None) -> str:
+        """The user message that asks about `page`; `found` is what the stages before know of it."""
+
+    @abstractmethod
+    def merge(self, page: Page, found: MentionPage | None, answers: list[Any]) -> MentionPage:
+        """What is known of `page` after these answers (one per part). Pure: the same in gives the same out."""
+
+    def validate(self, answer: Any, expects: int) -> None:  # noqa: B027 - extraction has nothing to check
+        """Raises Unacceptable where the answer does not cover the `expects` datasets that it was asked about."""
+
+    def parse(self, content: str, expects: int) -> Any:
+        """The model's text as an answer of this stage. Raises Unacceptable (`invalid_json`, `invalid_answer`)."""
+        try:
+            answer = self.answer_type.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            kind: OutcomeKind = "invalid_json" if first["type"] == "json_invalid" else "invalid_answer"
+            raise Unacceptable(kind, f"{place}: {first['msg']}" if place else first["msg"]) from None
+        self.validate(answer, expects)
+        return answer
+
+    def asks(self, text: PageText, before: Document | None) -> Iterator[Ask]:
+        """One ask per page that has something to ask about and is final in the stage before."""
+        for page in text.pages:
+            ask = self.ask(text.source, page, before)
+            if ask:
+                yield ask
+
+    def ask(self, source: str, page: Page, before: Document | None) -> Ask | None:
+        """The ask about one page as things stand now, or None where `obstacle` names one."""
+        if self.obstacle(page, before):
+            return None
+        found = before.page(page.page) if before else None
+        content = self.content(page, found)
+        basis = hashlib.sha256(content.encode()).hexdigest()[:32]
+        return Ask(self.process, source, page.page, 0, basis, content, len(found.datasets()) if found else 0)
+
+    def obstacle(self, page: Page, before: Document | None) -> str | None:
+        """Why there is nothing to ask about a page, in the words of page_status, or None where there is."""
+        if page.problem:
+            return "unreadable"
+        if not page.text.strip():
+            return "empty_text"
+        if self.previous is None:
+            return None
+        status = before.page_status.get(str(page.page), "not_sent") if before else "not_sent"
+        if status in ("pending", "not_sent"):
+            return "not_sent"  # the stage before is not done with it
+        found = before.page(page.page) if before else None
+        if found and found.datasets():
+            return None
+        return f"skipped:{self.previous}_failed" if status.startswith("failed:") else _carried(status)
+
+    def system_prompt(self, config: Config, with_examples: bool) -> str:
+        """The text of prompts/<process>.md, with the worked examples of the stage where wanted. Raises ConfigError."""
+        prompt = read_prompt(config, self.process)
+        if with_examples:
+            prompt += "\n\n" + _section(read_prompt(config, "examples"), self.process)
+        return prompt
+
+    @cached_property
+    def response_format(self) -> dict[str, Any]:
+        """The answer's strict JSON schema in the form in which the chat API takes it."""
+        schema = {"name": self.schema_name, "strict": True, "schema": strict_schema(self.answer_type)}
+        return {"type": "json_schema", "json_schema": schema}
+
+
+def strict_schema(answer_type: type[Answer]) -> dict[str, Any]:
+    """The JSON schema of `answer_type` without what only documents it: fewer tokens, and steadier across versions."""
+    bare = _bare(answer_type.model_json_schema())
+    assert isinstance(bare, dict)
+    return bare
+
+
+def page_block(page: Page) -> str:
+    """The page as every stage shows it: last in the message."""
+    return f"<page>\n{page.text}\n</page>"
+
+
+def datasets_block(found: MentionPage, details: list[dict[str, Any]]) -> str:
+    """The numbered datasets of a page, a line each; `details[i]` is added to what is known of dataset i."""
+    lines = []
+    for number, (dataset, more) in enumerate(zip(found.datasets(), details, strict=True), start=1):
+        line = json.dumps({"number": number, **known(dataset), **more}, ensure_ascii=False)
+        # A name can hold anything, and must not be able to close the block.
+        lines.append(line.replace("<", "\\u003c"))
+    return "<datasets>\n" + "\n".join(lines) + "\n</datasets>"
+
+
+def known(dataset: Dataset) -> dict[str, Any]:
+    """What a later stage is told about a dataset: its fields as they stand, nothing about offsets."""
+    fields = ("raw_name", "harmonized_name", "acronym", "producer", "year", "data_type", "context", "specificity")
+    values = {field: getattr(dataset, field) for field in fields}
+    return {field: value for field, value in values.items() if value is not None} | {"sentence": dataset.sent}
+
+
+def _carried(status: str) -> str:
+    return "nothing_to_ask" if status == "answered" else status
+
+
+def read_prompt(config: Config, name: str) -> str:
+    """The text of a prompt file, without white space around it. Raises ConfigError where it is missing or empty."""
+    path = config.prompt_path(name)
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(
+            f"The prompt {path} cannot be read: restore it, or name another under PROMPTS in config.yaml."
+        ) from None
+    if not text:
+        raise ConfigError(f"The prompt {path} is empty: restore it, or name another under PROMPTS in config.yaml.")
+    return text
+
+
+def _section(text: str, process: str) -> str:
+    """The part of examples.md under the heading `# <process>`."""
+    for part in text.split("\n# "):
+        heading, _, body = part.removeprefix("# ").partition("\n")
+        if heading.strip().lower() == process:
+            return "Examples\n\n" + body.strip()
+    return ""
+
+
+def _bare(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_bare(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    named = {"properties", "$defs"}  # in these, keys are names and not keywords
+    return {
+        key: {name: _bare(inner) for name, inner in sorted(value.items())} if key == "$defs"
+        else {name: _bare(inner) for name, inner in value.items()} if key in named
+        else _bare(value)
+        for key, value in node.items()
+        if key not in ("title", "description", "default")
+    }  # fmt: skip

@@ -1,0 +1,77 @@
+"""Stage 3: plan, rubric, analysis, devil's advocate: does the verdict hold?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.records import Context, Dataset, MentionPage, Page, Specificity
+from pipeline.stages.base import Answer, Stage, datasets_block, page_block
+from pipeline.stages.extraction import OptionalText
+from pipeline.stages.verdicts import apply, check_numbers, summarize
+
+
+class ReasonedVerdict(Answer):
+    """The reasoner on one numbered dataset. The order is that of the work: the verdict comes after the arguments."""
+
+    number: int
+    analysis: str
+    devils_advocate: str
+    valid: bool
+    invalid_reason: OptionalText
+    context: Context
+    specificity: Specificity
+
+
+class Reasoned(Answer):
+    """The answer to one page."""
+
+    strategy: str
+    rubric: str
+    verdicts: list[ReasonedVerdict]
+
+
+class Reasoning(Stage):
+    """The last word on every dataset of a page, what the judge rejected included."""
+
+    process = "reasoning"
+    previous = "judge"
+    schema_name = "dataset_reasoning"
+    answer_type = Reasoned
+
+    def content(self, page: Page, found: MentionPage | None) -> str:
+        assert found is not None
+        details = [{"judge": _judged(dataset)} for dataset in found.datasets()]
+        return datasets_block(found, details) + "\n" + page_block(page)
+
+    def validate(self, answer: Reasoned, expects: int) -> None:
+        check_numbers(answer.verdicts, expects)
+
+    def merge(self, page: Page, found: MentionPage | None, answers: list[Reasoned]) -> MentionPage:
+        assert found is not None
+        reasoned = found.model_copy(deep=True)
+        reasoned.strategy = "\n\n".join(answer.strategy for answer in answers)
+        reasoned.rubric = "\n\n".join(answer.rubric for answer in answers)
+        datasets = reasoned.datasets()
+        for verdict in (verdict for answer in answers for verdict in answer.verdicts):
+            _apply(datasets[verdict.number - 1], verdict)
+        return summarize(reasoned)
+
+
+def _judged(dataset: Dataset) -> dict[str, Any] | None:
+    verdict = dataset.verdicts.get("judge")
+    return {"valid": verdict["valid"], "invalid_reason": verdict["invalid_reason"]} if verdict else None
+
+
+def _apply(dataset: Dataset, verdict: ReasonedVerdict) -> None:
+    judged = dataset.valid
+    reason = None if verdict.valid else verdict.invalid_reason or "no reason given"
+    fields = {"valid": verdict.valid, "invalid_reason": reason}
+    fields |= {"context": verdict.context, "specificity": verdict.specificity}
+    said = {
+        "valid": verdict.valid,
+        "invalid_reason": reason,
+        "analysis": verdict.analysis,
+        "devils_advocate": verdict.devils_advocate,
+    }
+    apply(dataset, "reasoning", said, fields)
+    dataset.verdicts["reasoning"]["overrides_judge"] = judged is not None and judged != verdict.valid
