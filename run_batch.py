@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli import OK, PROCESSES, guarded, parser
+from pipeline.cli import PROCESSES, guarded, parser
 
 if TYPE_CHECKING:
     from pipeline.runner import Runner, Selection
@@ -54,7 +54,7 @@ def _stage(runner: Runner, process: str, selection: Selection, wait: bool) -> in
     report = runner.run(process, selection)
     summary.print_problems(report)
     summary.print_run(process, report, local=runner.provider.kind == "local")
-    return summary.exit_status(report) if report.problems else OK
+    return summary.exit_status(report)
 
 
 if __name__ == "__main__":

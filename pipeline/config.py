@@ -25,6 +25,7 @@ SECRETS = ("OPENAI_API_KEY",)
 OPENAI_URL = "https://api.openai.com/v1"
 
 ProviderKind = Literal["openai", "local"]
+Split = Literal["train", "valid", "test"]
 
 
 def default_model_dir() -> Path:
@@ -66,7 +67,7 @@ class Config(BaseModel):
     local_max_tokens: int = Field(1024, ge=16)
     local_concurrency: int = Field(1, ge=1)
 
-    split: dict[Literal["train", "valid", "test"], float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    split: dict[Split, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
     split_seed: int = 0
 
     folder: Path = Field(ROOT, exclude=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from pipeline.config import Config
+from pipeline.config import Config, Split
 from pipeline.documents.discover import load_text, manifest_entries
 from pipeline.documents.grounding import PageIndex
 from pipeline.errors import StageOrderError
@@ -22,7 +22,7 @@ from pipeline.stages.base import read_prompt
 from pipeline.stages.extraction import ExtractedDataset, ExtractedMention, ExtractionAnswer
 from pipeline.workspace import Workspace, replacing, write_atomic
 
-SPLITS = ("train", "valid", "test")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 PROMPT = "extraction_finetuned"
 
 
@@ -52,7 +52,7 @@ def generate(config: Config, workspace: Workspace) -> Made:
             made.documents[split] += 1
             for kind, row in _rows(document, load_text(workspace, entry.source).pages, system, made.left_out):
                 made.rows[split, kind] += 1
-                files[split].write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                files[split].write(json.dumps(row).encode("ascii") + b"\n")
         if not made.documents:
             raise StageOrderError(
                 "There are no final labels yet: run  python run_batch.py --process reasoning  "
@@ -62,7 +62,7 @@ def generate(config: Config, workspace: Workspace) -> Made:
     return made
 
 
-def split_of(sha256: str, shares: Mapping[str, float], seed: int) -> str:
+def split_of(sha256: str, shares: Mapping[Split, float], seed: int) -> Split:
     """The split of a document, from the hash of its PDF: neither its name nor its neighbours can move it."""
     place = int(hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()[:13], 16) / 16**13
     place *= sum(shares.get(split, 0.0) for split in SPLITS)

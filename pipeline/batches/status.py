@@ -31,6 +31,5 @@ def _row(shard: Shard, provider: Callable[[], BatchProvider]) -> list[object]:
 def _live(shard: Shard, info: BatchInfo) -> list[object]:
     created = datetime.fromtimestamp(info.created).strftime("%Y-%m-%d %H:%M") if info.created else "?"
     counts = ["?" if count is None else count for count in (info.done, info.failed)]
-    return [
-        shard.id, info.id, info.status, created, shard.requests, *counts, "retrieve_results.py" if info.ended else "wait",
-    ]  # fmt: skip
+    step = "retrieve_results.py" if info.ended else "wait"
+    return [shard.id, info.id, info.status, created, shard.requests, *counts, step]

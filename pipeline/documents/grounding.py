@@ -39,6 +39,8 @@ class PageIndex:
     def locate(self, quote: str, within: Span | None = None) -> Span | None:
         """The first place of `quote` as whole words, in the span `within` if given, else in the page."""
         start, end = (within.start, within.end) if within else (0, len(self.text))
+        if not any(char.isalnum() for char in quote):
+            return None
         return self._exact(quote.strip(), start, end) or self._normalized(quote, start, end)
 
     def sentence(self, span: Span, within: Span | None = None) -> Span:

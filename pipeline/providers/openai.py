@@ -19,6 +19,7 @@ from pipeline.workspace import replacing
 RETRIES = 8  # of calls that may safely be repeated; the client waits 0.5 s, 1 s, … 8 s between them
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between tries of a create
 AMBIGUOUS = (500, 502, 504)  # the server, or one before it, lost track: the batch may have been made
+PROBE_RETRIES = 3
 PROBE_TOKENS = 16  # the least that all models accept
 Result = TypeVar("Result")
 
@@ -61,7 +62,8 @@ class OpenAIProvider:
         """One synchronous request for a few tokens, its answer discarded. Servers without that route pass."""
         small = body | {name: PROBE_TOKENS for name in ("max_completion_tokens", "max_tokens") if name in body}
         try:
-            self._client.with_options(max_retries=3).post("/chat/completions", body=small, cast_to=dict[str, Any])
+            client = self._client.with_options(max_retries=PROBE_RETRIES)
+            client.post("/chat/completions", body=small, cast_to=dict[str, Any])
         except openai.NotFoundError as error:
             if error.code == "model_not_found":
                 raise self._told(error) from None

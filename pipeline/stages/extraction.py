@@ -35,10 +35,13 @@ class ExtractedDataset(Answer):
 
 
 class ExtractedMention(Answer):
-    """A sentence, quoted, and the datasets in it."""
+    """The datasets of one sentence, and the sentence, quoted.
 
-    mentioned_in: str
+    The names come first: a model that has to quote before it has named anything quotes some other sentence.
+    """
+
     datasets: list[ExtractedDataset]
+    mentioned_in: str
 
 
 class ExtractionAnswer(Answer):
@@ -73,8 +76,9 @@ class Extraction(Stage):
 def _mention(index: PageIndex, page: int, said: ExtractedMention) -> Mention:
     passage = index.locate(said.mentioned_in)
     places = [_place(index, passage, dataset.raw_name) for dataset in said.datasets]
-    if passage is None:
-        passage = next((index.sentence(place) for place in places if place), None)
+    found = [place for place in places if place]
+    if found and not any(_holds(passage, place) for place in found):
+        passage = index.sentence(found[0])  # the quoted sentence is not the one that names the dataset
     datasets = list(_datasets(index, passage, said, places))
     quoted = index.text[passage.start : passage.end] if passage else said.mentioned_in
     return Mention(
