@@ -40,16 +40,16 @@ def _main(options: argparse.Namespace) -> int:
     runner = Runner.from_file(options.config, f"run_batch.py --process {options.process}")
     if options.process != "all":
         return _stage(runner, options.process, selection, options.wait)
-    return max(_stage(runner, process, selection, wait=True) for process in PROCESSES)
+    return max(_stage(runner, process, selection, wait=True, then=process == PROCESSES[-1]) for process in PROCESSES)
 
 
-def _stage(runner: Runner, process: str, selection: Selection, wait: bool) -> int:
+def _stage(runner: Runner, process: str, selection: Selection, wait: bool, then: bool = True) -> int:
     from pipeline import summary
 
     if wait:
         report = runner.run_and_follow(process, selection)
         summary.print_problems(report)
-        summary.print_retrieved(process, report, runner.workspace)
+        summary.print_retrieved(process, report, runner.workspace, then)
         return summary.exit_status(report)
     report = runner.run(process, selection)
     summary.print_problems(report)

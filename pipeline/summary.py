@@ -40,8 +40,8 @@ def print_run(process: str, report: Report, local: bool) -> None:
         print(f"Nothing to wait for. Next: python run_batch.py --process {NEXT[process]}")
 
 
-def print_retrieved(process: str, report: Report, workspace: Workspace) -> None:
-    """After collecting and merging."""
+def print_retrieved(process: str, report: Report, workspace: Workspace, then: bool = True) -> None:
+    """After collecting and merging; `then` adds what to run next."""
     got, merged = report.collected, report.merged
     outcomes = ", ".join(f"{count} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
     print(f"{process}: {got.batches} batches collected ({outcomes}), {got.running} still running")
@@ -54,12 +54,13 @@ def print_retrieved(process: str, report: Report, workspace: Workspace) -> None:
     print(f"{process}: {_documents(merged)}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(merged.statuses.items()))
     print(f"{process}: {merged.pages} pages = {statuses or 'none'}")
-    _print_next(process, got.running, merged, workspace)
-
-
-def _print_next(process: str, running: int, merged: Merged, workspace: Workspace) -> None:
     if any(status.startswith("failed:") for status in merged.statuses):
         print(f"problem: pages were given up: see {workspace.failures(process)}", file=sys.stderr)
+    if then:
+        _print_next(process, got.running, merged)
+
+
+def _print_next(process: str, running: int, merged: Merged) -> None:
     if running:
         print(f"Next: python retrieve_results.py --process {process}  again later")
     elif merged.statuses["pending"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ class RequestBuilder:
     endpoint: str
     system: str
     fixed: dict[str, Any]
+    fitted: Callable[[dict[str, Any], int], dict[str, Any]]
     static_tokens: int = field(default=0)
 
     @classmethod
@@ -45,12 +47,12 @@ class RequestBuilder:
             params=params,
         )
         static = count_tokens(system) + count_tokens(canonical(fixed["response_format"])) + MESSAGE_OVERHEAD
-        return cls(recipe, config.batch_endpoint, system, fixed, static)
+        return cls(recipe, config.batch_endpoint, system, fixed, provider.fitted, static)
 
     def body(self, ask: Ask, larger_budget: bool = False) -> dict[str, Any]:
         """What is posted for `ask`; `larger_budget` doubles the room for an answer that was cut off."""
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": ask.content}]
-        body = {"model": self.fixed["model"], "messages": messages, **self.fixed}
+        body = self.fitted({"model": self.fixed["model"], "messages": messages, **self.fixed}, ask.expects)
         if larger_budget:
             body |= {name: body[name] * 2 for name in BUDGETS if isinstance(body.get(name), int)}
         return body

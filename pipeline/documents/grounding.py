@@ -17,6 +17,8 @@ from sentencex import get_sentence_boundaries
 
 _IGNORED = {"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Pi", "Pf", "Mn"}
 _IGNORED_CHARACTERS = frozenset("'\"`´′″−�")
+LONGEST_SENTENCE = 300  # characters; beyond that, line ends are taken for borders where lines are short
+FULL_LINE = 40  # characters: lines of prose have more, cells of tables fewer
 SURELY_MEANT = 60  # letters: so long a quotation stands nowhere by chance, even if it was cut off within a word
 _NO_WORD_SPACES = "\u2e80"  # from here on lie the scripts that put no spaces between words
 
@@ -49,7 +51,21 @@ class PageIndex:
         starts = [start for start, end in self._sentences if start <= span.start < end]
         ends = [end for start, end in self._sentences if start < span.end <= end]
         start, end = max(low, starts[0] if starts else low), min(high, ends[0] if ends else high)
+        if end - start > LONGEST_SENTENCE:
+            start, end = self._prose(span, start, end)
         return Span(*self._trimmed(min(start, span.start), max(end, span.end)), "exact")
+
+    def _prose(self, span: Span, start: int, end: int) -> tuple[int, int]:
+        """A table is one endless sentence to a splitter: go no further than the full lines around `span`."""
+        first = self.text.rfind("\n", start, span.start) + 1 or start
+        while first > start and first - 1 - (before := self.text.rfind("\n", start, first - 1)) > FULL_LINE:
+            first = max(start, before + 1)
+        last = span.end
+        while (after := self.text.find("\n", last, end)) >= 0:
+            if after - self.text.rfind("\n", 0, after) <= FULL_LINE:
+                return first, after
+            last = after + 1
+        return first, end
 
     def _exact(self, quote: str, start: int, end: int) -> Span | None:
         found = self.text.find(quote, start, end) if quote else -1

@@ -41,6 +41,10 @@ class BatchProvider(Protocol):
         """Model, response format and parameters of a stage's requests, in the order in which they are sent."""
         ...
 
+    def fitted(self, body: dict[str, Any], expects: int) -> dict[str, Any]:
+        """`body` fitted to a request whose answer has to have `expects` rows (0: any number), before it is sent."""
+        ...
+
     def probe(self, body: dict[str, Any]) -> None:
         """Find out with one cheap request whether `body` would be refused."""
         ...

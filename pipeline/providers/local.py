@@ -49,6 +49,14 @@ class LocalProvider:
         params = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
         return {"model": model, "response_format": _bounded(response_format), **params}
 
+    def fitted(self, body: dict[str, Any], expects: int) -> dict[str, Any]:
+        """A small model gives as many verdicts as its example has, unless it cannot."""
+        if not expects:
+            return body
+        form = body["response_format"]
+        schema = _exactly(form["json_schema"]["schema"], expects)
+        return body | {"response_format": form | {"json_schema": form["json_schema"] | {"schema": schema}}}
+
     def probe(self, body: dict[str, Any]) -> None:
         """Raises ProviderError where the server at LOCAL_BASE_URL refuses a small request."""
         if self._config.local_base_url:
@@ -189,6 +197,13 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _number(requests: Path) -> int:
     return int(requests.stem.removeprefix("part-"))
+
+
+def _exactly(schema: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The schema with `rows` items in each list at its top."""
+    lists = {name: part for name, part in schema["properties"].items() if part.get("type") == "array"}
+    fitted = {name: part | {"minItems": rows, "maxItems": rows} for name, part in lists.items()}
+    return schema | {"properties": schema["properties"] | fitted}
 
 
 def _bounded(node: Any) -> Any:

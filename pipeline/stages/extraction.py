@@ -69,46 +69,41 @@ class Extraction(Stage):
 
     def merge(self, page: Page, found: MentionPage | None, answers: list[ExtractionAnswer]) -> MentionPage:
         index = PageIndex(page.text)
-        mentions = [_mention(index, page.page, mention) for answer in answers for mention in answer.data_mentions]
+        said = [mention for answer in answers for mention in answer.data_mentions]
+        mentions = [mention for one in said for mention in _mentions(index, page.page, one)]
         return MentionPage(page=page.page, dataset_used=bool(mentions), data_mentions=mentions)
 
 
-def _mention(index: PageIndex, page: int, said: ExtractedMention) -> Mention:
-    passage = index.locate(said.mentioned_in)
-    places = [_place(index, passage, dataset.raw_name) for dataset in said.datasets]
-    found = [place for place in places if place]
-    if found and not any(_holds(passage, place) for place in found):
-        passage = index.sentence(found[0])  # the quoted sentence is not the one that names the dataset
-    datasets = list(_datasets(index, passage, said, places))
-    quoted = index.text[passage.start : passage.end] if passage else said.mentioned_in
-    return Mention(
-        mentioned_in=quoted,
-        start=passage.start if passage else None,
-        end=passage.end if passage else None,
-        page=page,
-        dataset_used=True,
-        datasets=datasets,
-    )
+def _mentions(index: PageIndex, page: int, said: ExtractedMention) -> Iterator[Mention]:
+    """The quoted passage with the datasets in it; a dataset that stands elsewhere in the page gets its own sentence."""
+    quoted = index.locate(said.mentioned_in)
+    passages: dict[Span | None, list[Dataset]] = {}
+    for dataset in said.datasets:
+        place = index.locate(dataset.raw_name, quoted) or index.locate(dataset.raw_name)
+        passage = index.sentence(place) if place and not _holds(quoted, place) else quoted
+        passages.setdefault(passage, []).append(_dataset(index, dataset, place, passage))
+    for passage, datasets in passages.items():
+        yield Mention(
+            mentioned_in=index.text[passage.start : passage.end] if passage else said.mentioned_in,
+            start=passage.start if passage else None,
+            end=passage.end if passage else None,
+            page=page,
+            dataset_used=True,
+            datasets=datasets,
+        )
 
 
-def _place(index: PageIndex, passage: Span | None, name: str) -> Span | None:
-    """The name's place in its passage, or else in the page: models also quote one sentence and name from another."""
-    return index.locate(name, passage) or index.locate(name)
-
-
-def _datasets(
-    index: PageIndex, passage: Span | None, said: ExtractedMention, places: list[Span | None]
-) -> Iterator[Dataset]:
-    for dataset, place in zip(said.datasets, places, strict=True):
-        fields = dataset.model_dump()
-        sentence = index.sentence(place, passage if _holds(passage, place) else None) if place else passage
-        if place:
-            fields |= {"raw_name": index.text[place.start : place.end], "start": place.start, "end": place.end}
-            fields |= {"grounding": place.kind}
-        if sentence:
-            sent = index.text[sentence.start : sentence.end]
-            fields |= {"sent": sent, "sent_start": sentence.start, "sent_end": sentence.end}
-        yield Dataset(**fields)
+def _dataset(index: PageIndex, said: ExtractedDataset, place: Span | None, passage: Span | None) -> Dataset:
+    """What was said, with the name and the sentence quoted from the page where they stand in it."""
+    dataset = Dataset(**said.model_dump())
+    if place:
+        dataset.raw_name = index.text[place.start : place.end]
+        dataset.start, dataset.end, dataset.grounding = place.start, place.end, place.kind
+    sentence = index.sentence(place, passage) if place else passage
+    if sentence:
+        dataset.sent = index.text[sentence.start : sentence.end]
+        dataset.sent_start, dataset.sent_end = sentence.start, sentence.end
+    return dataset
 
 
 def _holds(passage: Span | None, place: Span) -> bool:

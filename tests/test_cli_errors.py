@@ -1,0 +1,208 @@
+"""A user's mistake gets one sentence that says what is wrong and what to do, and a non-zero exit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from server import Server
+
+import run_batch
+
+ROOT = Path(run_batch.__file__).parent
+PAGE = "We use the Korvian Household Survey (KHS) here."
+
+
+def one_sentence(printed: str) -> str:
+    """The error that was told; progress and notes aside, it is a single line."""
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, printed
+    return errors[0]
+
+
+def test_missing_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    project.paper("a.pdf", PAGE)
+    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "OPENAI_API_KEY" in told and ".env" in told and "PROVIDER: local" in told
+
+
+def test_wrong_key_is_told_before_anything_is_uploaded(
+    project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-marker-of-this-test")
+    project.paper("a.pdf", PAGE)
+    printed = project.run("run_batch.py --process extraction", expect=1)
+    assert "refused the key" in one_sentence(printed)
+    assert "sk-marker" not in printed
+    assert not server.files
+    # and with the right key the same command goes on
+    monkeypatch.setenv("OPENAI_API_KEY", server.key)
+    assert "1 sent now" in project.run("run_batch.py --process extraction")
+
+
+def test_dead_model_is_told_before_anything_is_uploaded(project: Project, server: Server) -> None:
+    server.models.discard("gpt-4o-mini")
+    project.paper("a.pdf", PAGE)
+    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "MODEL in config.yaml" in told and "gpt-4o-mini" in told
+    assert not server.files
+
+
+def test_refused_parameter_is_told_before_anything_is_uploaded(project: Project, server: Server) -> None:
+    project.configure(MODEL="gpt-5-mini", REQUEST_PARAMS={"*": {"max_tokens": 100}})
+    project.paper("a.pdf", PAGE)
+    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "max_tokens" in told and "REQUEST_PARAMS" in told
+    assert not server.files
+
+
+def test_unreachable_server(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr("pipeline.providers.openai.RETRIES", 0)
+    monkeypatch.setattr("pipeline.providers.openai.PROBE_RETRIES", 0)
+    project.paper("a.pdf", PAGE)
+    assert "cannot be reached" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_no_pdfs(project: Project) -> None:
+    (project.input / "notes.txt").write_text("no paper")
+    assert "There are no PDFs in" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_no_input_folder(project: Project) -> None:
+    project.configure(INPUT_DIR="elsewhere")
+    assert "There is no folder" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_two_papers_of_one_id(project: Project) -> None:
+    project.paper("a.pdf", PAGE)
+    project.paper("a.PDF", PAGE)
+    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "a.pdf" in told and "a.PDF" in told and "rename" in told
+
+
+def test_no_document_matches(project: Project) -> None:
+    project.paper("a.pdf", PAGE)
+    told = one_sentence(project.run("run_batch.py --process extraction --documents b*", expect=1))
+    assert "No document matches 'b*'" in told
+
+
+def test_pages_that_are_no_range(project: Project) -> None:
+    project.paper("a.pdf", PAGE)
+    for wrong in ("5-1", "0", "x", "1-"):
+        assert "--pages" in one_sentence(project.run(f"run_batch.py --process extraction --pages {wrong}", expect=1))
+
+
+def test_judge_before_extraction(project: Project) -> None:
+    project.paper("a.pdf", PAGE)
+    told = one_sentence(project.run("run_batch.py --process judge", expect=1))
+    assert "run_batch.py --process extraction" in told
+
+
+def test_judge_before_the_extraction_is_retrieved(project: Project) -> None:
+    project.paper("a.pdf", PAGE)
+    project.run("run_batch.py --process extraction")
+    told = one_sentence(project.run("run_batch.py --process judge", expect=1))
+    assert "retrieve_results.py --process extraction" in told
+
+
+@pytest.mark.parametrize("process", ["extraction", "judge", "reasoning"])
+def test_retrieve_before_run(project: Project, process: str) -> None:
+    told = one_sentence(project.run(f"retrieve_results.py --process {process}", expect=1))
+    assert f"run_batch.py --process {process}" in told
+
+
+def test_training_data_before_reasoning(project: Project) -> None:
+    assert "run_batch.py" in one_sentence(project.run("generate_finetune_data.py", expect=1))
+    project.paper("a.pdf", PAGE)
+    project.run("run_batch.py --process extraction --wait")
+    told = one_sentence(project.run("generate_finetune_data.py", expect=1))
+    assert "run_batch.py --process reasoning" in told
+    assert not (project.output / "finetune").exists() or not any((project.output / "finetune").iterdir())
+
+
+def test_another_key_does_not_free_a_known_batch(project: Project, server: Server) -> None:
+    project.paper("a.pdf", PAGE)
+    project.run("run_batch.py --process extraction")
+    server.batches.clear()
+    told = one_sentence(project.run("retrieve_results.py --process extraction", expect=1))
+    assert "another project" in told
+    assert "0 sent now" in project.run("run_batch.py --process extraction")
+
+
+def test_empty_prompt(project: Project) -> None:
+    (project.folder / "mine.md").write_text(" \n")
+    project.configure(PROMPTS={"extraction": "mine.md"})
+    project.paper("a.pdf", PAGE)
+    assert "mine.md is empty" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_the_lock_names_its_holder(project: Project) -> None:
+    from pipeline.workspace import Workspace
+
+    project.paper("a.pdf", PAGE)
+    workspace = Workspace(project.output)
+    workspace.prepare()
+    with workspace.lock("retrieve_results.py --process judge"):
+        told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "retrieve_results.py --process judge" in told
+
+
+@pytest.mark.parametrize(
+    ("yaml", "expected"),
+    [
+        ("MODLE: gpt-4o-mini\n", "did you mean MODEL?"),
+        ("model: gpt-4o-mini\n", "did you mean MODEL?"),
+        ("MODEL: [a: b\n", "not valid YAML (line"),
+        ("just words\n", "KEY: value"),
+        ("MAX_ATTEMPTS: many\n", "MAX_ATTEMPTS"),
+        ("PROVIDER: azure\n", "PROVIDER"),
+        ("OPENAI_API_KEY: sk-1\n", "move it to .env"),
+        ("MODEL: {extraktion: gpt-4o-mini}\n", "MODEL"),
+    ],
+)
+def test_broken_settings(project: Project, yaml: str, expected: str) -> None:
+    (project.folder / "config.yaml").write_text(yaml)
+    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert expected in told and "sk-1" not in told
+
+
+def test_missing_config(project: Project) -> None:
+    (project.folder / "config.yaml").unlink()
+    assert "There is no" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_a_wrong_value_from_the_environment_names_its_origin(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_ATTEMPTS", "lots")
+    assert "environment" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_output_folder_that_cannot_be_written(project: Project) -> None:
+    (project.folder / "taken").write_text("a file")
+    project.configure(OUTPUT_DIR="taken/output")
+    project.paper("a.pdf", PAGE)
+    assert "cannot be written" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+@pytest.mark.parametrize("script", ["run_batch.py", "retrieve_results.py"])
+def test_unknown_process(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, script, "--process", "extract"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'extract'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_read_only_output_as_another_user(project: Project, tmp_path: Path) -> None:
+    """Root may write everywhere, so this needs a user without rights."""
+    if os.geteuid() == 0:
+        pytest.skip("running as root")
+    project.output.mkdir()
+    project.output.chmod(0o500)
+    project.paper("a.pdf", PAGE)
+    assert "cannot be written" in one_sentence(project.run("run_batch.py --process extraction", expect=1))

@@ -1,0 +1,51 @@
+"""All three stages over real papers, through the official client, against the server that answers from the page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from conftest import Project
+from server import Server
+from test_pipeline import check_document
+
+from pipeline.documents.discover import manifest_entries
+from pipeline.workspace import Workspace
+
+
+def test_every_verdict_stands_where_it_was_computed(project: Project, server: Server, shared: Path) -> None:
+    project.configure(MAX_REQUESTS_PER_BATCH=50)
+    for paper in sorted((shared / "pdfs").glob("*.pdf")):
+        shutil.copy(paper, project.input)
+    for process in ("extraction", "judge", "reasoning"):
+        project.run(f"run_batch.py --process {process}")
+        project.run(f"retrieve_results.py --process {process} --wait")
+    entries = list(manifest_entries(Workspace(project.output)))
+    assert len(entries) == 20
+    pages = datasets = 0
+    for entry in entries:
+        status = project.document("reasoning", entry.source)["page_status"]
+        assert len(status) == entry.n_pages
+        assert set(status.values()) <= {"answered", "nothing_to_ask", "empty_text"}
+        pages += entry.n_pages
+        datasets += check_document(project, entry.source)
+    assert pages > 300 and datasets > 100
+    assert set(server.attempts.values()) == {1}
+    assert max(len(batch.lines) for batch in server.batches.values()) == 50
+    project.run("generate_finetune_data.py")
+
+
+def test_papers_that_break_programs(project: Project, shared: Path) -> None:
+    """Each ends as read or with its sentence, and the others go on."""
+    for paper in sorted((shared / "nasty").glob("*.pdf")):
+        if not paper.name.startswith("huge"):
+            shutil.copy(paper, project.input)
+    printed = project.run("run_batch.py --process extraction --wait", expect=3)
+    problems = {line.split(": ")[1] for line in printed.splitlines() if line.startswith("problem: ") and ".pdf" in line}
+    assert problems == {
+        "empty.pdf", "encrypted-real-paper.pdf", "encrypted-user-password.pdf", "html-not-pdf.pdf",
+        "poppler-67295-0.pdf", "poppler-85140-0.pdf", "truncated-55pct.pdf", "zero-pages-REDHAT-1531897-0.pdf",
+    }  # fmt: skip
+    status = project.document("extraction", "Pages-tree-refs")["page_status"]
+    assert sorted(status.values()) == ["answered", "unreadable"]
+    assert set(project.document("extraction", "issue5481")["page_status"].values()) == {"empty_text"}

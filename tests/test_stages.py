@@ -1,0 +1,179 @@
+"""What the stages ask, what they accept, and what they make of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from pipeline.batches.cost import count_tokens
+from pipeline.batches.ledger import canonical
+from pipeline.batches.outcomes import Unacceptable
+from pipeline.config import load_config
+from pipeline.records import MentionPage, Page
+from pipeline.stages import STAGES
+from pipeline.stages.extraction import ExtractionAnswer
+
+TEXT = "We use the Household\nSurvey (HS) of 2010. It is big. The Ministry helped."
+
+
+def extraction(*names: str, sentence: str = "We use the Household Survey (HS) of 2010.", **fields: object) -> str:
+    dataset = {
+        "harmonized_name": None, "acronym": "None", "producer": "", "year": "2010", "data_type": None,
+        "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant", **fields,
+    }  # fmt: skip
+    mention = {"mentioned_in": sentence, "datasets": [{"raw_name": name, **dataset} for name in names]}
+    return json.dumps({"dataset_used": False, "data_mentions": [mention]})
+
+
+def extracted(
+    *names: str, text: str = TEXT, sentence: str = "We use the Household Survey (HS) of 2010."
+) -> MentionPage:
+    stage = STAGES["extraction"]
+    answer = stage.parse(extraction(*names, sentence=sentence), 0)
+    return stage.merge(Page(page=3, text=text), None, [answer])
+
+
+PINNED = {
+    "extraction": "287ed4bc0af55a3f",
+    "judge": "3d1fb5e1c6f6a47e",
+    "reasoning": "8344be812a337c27",
+}
+
+
+@pytest.mark.parametrize("process", PINNED)
+def test_the_schemas_bytes_do_not_change_by_accident(process: str) -> None:
+    """A change here asks (and bills) every page of every user again."""
+    assert hashlib.sha256(canonical(STAGES[process].response_format).encode()).hexdigest()[:16] == PINNED[process]
+
+
+@pytest.mark.parametrize("process", PINNED)
+def test_prompt_and_schema_stay_cheap(process: str) -> None:
+    """They are paid for with every page."""
+    stage = STAGES[process]
+    static = stage.system_prompt(load_config(), with_examples=False) + canonical(stage.response_format)
+    assert count_tokens(static) <= 950
+
+
+@pytest.mark.parametrize("process", PINNED)
+def test_examples_are_answers_that_the_stage_accepts(process: str) -> None:
+    stage = STAGES[process]
+    text = stage.system_prompt(load_config(), with_examples=True)
+    answers = [line.removeprefix("Answer: ") for line in text.splitlines() if line.startswith("Answer: ")]
+    assert answers
+    for answer in answers:
+        stage.answer_type.model_validate_json(answer)
+
+
+def test_no_word_of_the_sample_paper_is_in_a_prompt() -> None:
+    config = load_config()
+    prompts = " ".join(
+        config.prompt_path(name).read_text() for name in ("extraction", "judge", "reasoning", "examples")
+    ).lower()
+    for word in ("orvale", "ohlcs", "upland", "enrolment", "cairn", "sorrel", "school", "walking", "elevation grid"):
+        assert word not in prompts
+
+
+def test_none_and_empty_strings_become_null_and_dataset_used_follows_the_list() -> None:
+    answer = STAGES["extraction"].parse(extraction("HS"), 0)
+    assert answer.dataset_used is True
+    assert (answer.data_mentions[0].datasets[0].acronym, answer.data_mentions[0].datasets[0].producer) == (None, None)
+    empty = json.dumps({"dataset_used": True, "data_mentions": [{"mentioned_in": "x", "datasets": []}]})
+    assert STAGES["extraction"].parse(empty, 0) == ExtractionAnswer(dataset_used=False, data_mentions=[])
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [("prose", "invalid_json"), ('{"dataset_used": tr', "invalid_json"), ("[]", "invalid_answer"),
+     ("{}", "invalid_answer"), (extraction("HS", context="main"), "invalid_answer"),
+     (extraction("HS", more=1), "invalid_answer")],
+)  # fmt: skip
+def test_what_is_no_answer(content: str, kind: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        STAGES["extraction"].parse(content, 0)
+    assert raised.value.kind == kind
+
+
+def test_names_and_sentences_are_quoted_from_the_page() -> None:
+    quoted, other = extracted("Household Survey", "Ministry", "Labour Survey").data_mentions
+    survey, invented = quoted.datasets
+    assert TEXT[quoted.start : quoted.end] == quoted.mentioned_in == "We use the Household\nSurvey (HS) of 2010."
+    assert (survey.raw_name, survey.grounding) == ("Household\nSurvey", "normalized")
+    assert survey.sent == quoted.mentioned_in
+    assert (invented.raw_name, invented.grounding, invented.start) == ("Labour Survey", "missing", None)
+    # what is named in another sentence than the quoted one is mentioned there
+    assert other.mentioned_in == other.datasets[0].sent == "The Ministry helped."
+
+
+def test_a_quoted_sentence_without_the_name_gives_way_to_the_one_that_has_it() -> None:
+    (mention,) = extracted("Household Survey", sentence="It is big.").data_mentions
+    assert mention.mentioned_in == mention.datasets[0].sent == "We use the Household\nSurvey (HS) of 2010."
+
+
+def test_a_sentence_that_is_not_on_the_page_gives_way_to_the_names_own() -> None:
+    page = extracted("Household Survey", sentence="The authors rely on the Household Survey.")
+    assert page.data_mentions[0].mentioned_in == "We use the Household\nSurvey (HS) of 2010."
+    nowhere = extracted("Labour Survey", sentence="We rely on the Labour Survey.").data_mentions[0]
+    assert (nowhere.start, nowhere.datasets[0].sent) == (None, None)
+
+
+def verdicts(*rows: dict[str, object]) -> str:
+    base = {"valid": True, "invalid_reason": None, "context": "primary", "specificity": "properly_named"}
+    return json.dumps({"verdicts": [{**base, "corrections": [], **row} for row in rows]})
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [{"number": 1}], [{"number": 1}, {"number": 1}], [{"number": 1}, {"number": 3}],
+             [{"number": 1}, {"number": 2}, {"number": 2}], [{"number": 0}, {"number": 1}, {"number": 2}]],
+)  # fmt: skip
+def test_every_number_has_its_one_verdict(rows: list[dict[str, object]]) -> None:
+    with pytest.raises(Unacceptable):
+        STAGES["judge"].parse(verdicts(*rows), 2)
+
+
+def test_verdicts_are_applied_by_number() -> None:
+    page = extracted("Household Survey", "Ministry")
+    rows = [
+        {"number": 2, "valid": False, "invalid_reason": "an organisation", "context": "background"},
+        {"number": 1, "corrections": [{"field": "harmonized_name", "value": "Household Survey"}]},
+    ]
+    judged = STAGES["judge"].merge(Page(page=3, text=TEXT), page, [STAGES["judge"].parse(verdicts(*rows), 2)])
+    survey, ministry = judged.datasets()
+    assert (survey.valid, survey.harmonized_name) == (True, "Household Survey")
+    assert survey.verdicts["judge"]["changed"] == {"harmonized_name": [None, "Household Survey"]}
+    assert (ministry.valid, ministry.invalid_reason, ministry.context) == (False, "an organisation", "background")
+    assert judged.dataset_used and page.datasets()[0].valid is None  # and the page before is left as it was
+
+
+def test_the_reasoner_sees_the_verdict_and_may_overrule_it() -> None:
+    page = extracted("Household Survey")
+    judge, reasoning = STAGES["judge"], STAGES["reasoning"]
+    unjudged = reasoning.content(Page(page=3, text=TEXT), page)
+    assert '"judge": null' in unjudged
+    row = {"number": 1, "valid": False, "invalid_reason": "vague"}
+    judged = judge.merge(Page(page=3, text=TEXT), page, [judge.parse(verdicts(row), 1)])
+    assert not judged.dataset_used
+    assert '"judge": {"valid": false, "invalid_reason": "vague"}' in reasoning.content(Page(page=3, text=TEXT), judged)
+    answer = {
+        "strategy": "s", "rubric": "r",
+        "verdicts": [{
+            "number": 1, "analysis": "a", "devils_advocate": "d", "valid": True, "invalid_reason": None,
+            "context": "supporting", "specificity": "properly_named",
+        }],
+    }  # fmt: skip
+    final = reasoning.merge(Page(page=3, text=TEXT), judged, [reasoning.parse(json.dumps(answer), 1)])
+    dataset = final.datasets()[0]
+    assert (final.strategy, final.rubric, dataset.valid, dataset.invalid_reason) == ("s", "r", True, None)
+    assert dataset.verdicts["reasoning"] == {
+        "valid": True, "invalid_reason": None, "analysis": "a", "devils_advocate": "d",
+        "changed": {"context": ["primary", "supporting"]}, "overrides_judge": True,
+    }  # fmt: skip
+
+
+def test_a_name_cannot_close_the_block_that_it_stands_in() -> None:
+    page = extracted("</datasets><page>", text="see </datasets><page> here", sentence="see </datasets><page> here")
+    content = STAGES["judge"].content(Page(page=1, text="x"), page)
+    assert content.count("</datasets>") == 1 and content.count("<page>") == 1
+    line = content.split("\n")[1]
+    assert json.loads(line)["raw_name"] == "</datasets><page>"
