@@ -31,9 +31,12 @@ def guarded(work: Callable[[], int]) -> int:
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # the reader of a pipe has gone; nobody is left to tell
+        sys.stderr.close()
+        return FAILED
+    except OSError as error:
+        print(f"error: {error.filename or 'A file'} cannot be used ({error.strerror or error}).", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\nStopped. Nothing is lost: run the same command again to go on.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return FAILED

@@ -56,10 +56,11 @@ def plan(asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger, workspace
 
 
 def drop_unsent(process: str, ledger: Ledger, workspace: Workspace) -> None:
-    """Files that were written and never uploaded: what they ask may have changed since."""
-    for shard in ledger.shards(process, "written"):
-        ledger.drop_shard(shard.id)
-        workspace.shard(process, shard.id).unlink(missing_ok=True)
+    """Forget files of which no batch was made: what they ask may have changed since."""
+    for shard in ledger.shards(process):
+        if shard.state in ("written", "uploaded"):
+            ledger.drop_shard(shard.id)
+            workspace.shard(process, shard.id).unlink(missing_ok=True)
 
 
 class _ShardWriter:
