@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipeline.batches.collect import Collected, collect
 from pipeline.batches.ledger import Ledger
-from pipeline.batches.plan import Plan, plan
+from pipeline.batches.plan import Plan, drop_outdated_local, plan
 from pipeline.batches.requests import RequestBuilder
 from pipeline.batches.submit import note_batch_ids, submit, unsent
 from pipeline.config import Config, load_config
@@ -117,6 +117,7 @@ class Runner:
             report.plan = plan(
                 self._asks(STAGES[process], selection), builder, self.ledger, self.workspace, self.config
             )
+            drop_outdated_local(process, self.ledger)
             if report.plan.first:
                 provider.probe(builder.body(report.plan.first))
             report.batches = self._submit(process)

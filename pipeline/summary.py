@@ -46,7 +46,8 @@ def print_retrieved(process: str, report: Report, workspace: Workspace, then: bo
     outcomes = ", ".join(f"{count} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
     print(f"{process}: {got.batches} batches collected ({outcomes}), {got.running} still running")
     for failed in got.failed:
-        print(f"problem: batch {failed}. Nothing of it was answered; it is not sent again as it is.", file=sys.stderr)
+        again = "Run the same command later" if "token_limit_exceeded" in failed else "It is not sent again as it is"
+        print(f"problem: batch {failed}. Nothing of it was answered. {again}.", file=sys.stderr)
     if got.strangers:
         print(f"{process}: {got.strangers} rows were for no open request and are only kept in the result files")
     if got.elsewhere:

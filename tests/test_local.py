@@ -82,6 +82,22 @@ def test_an_interrupted_run_goes_on_where_it_stopped(local: Project, chat_server
     assert set(local.document("extraction", "a")["page_status"].values()) == {"answered"}
 
 
+def test_unfinished_work_that_nobody_asks_for_any_more_is_not_gone_on_with(local: Project, chat_server: Server) -> None:
+    local.paper("a.pdf", HOUSEHOLDS)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("pipeline.providers.local.LocalProvider.work", lambda self, batch_id: None)
+    local.run("run_batch.py --process extraction")
+    patch.undo()
+    (local.folder / "mine.md").write_text("Ask something else.")
+    local.configure(
+        PROVIDER="local", LOCAL_BASE_URL=chat_server.url, LOCAL_MODEL="mine", PROMPTS={"extraction": "mine.md"}
+    )
+    before = chat_server.requests.count(("POST", "/v1/chat/completions"))
+    local.run("run_batch.py --process extraction --wait")
+    assert chat_server.requests.count(("POST", "/v1/chat/completions")) == before + 2  # the probe and the page
+    assert local.document("extraction", "a")["page_status"] == {"1": "answered"}
+
+
 def test_demo_first_then_a_key(local: Project, server: Server) -> None:
     """No answer of the local model counts for the paid one."""
     local.paper("a.pdf", HOUSEHOLDS, NOTHING)

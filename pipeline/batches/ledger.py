@@ -190,6 +190,12 @@ class Ledger:
 
     # What came back
 
+    def is_wanted(self, shard: int) -> bool:
+        """Whether any open attempt of a shard still answers what some page asks now."""
+        asked = "SELECT 1 FROM attempt JOIN ask USING (key, process, generation)"
+        query = f"{asked} WHERE shard = ? AND outcome IS NULL LIMIT 1"
+        return bool(self._all(query, shard))
+
     def open_attempt(self, process: str, key: str, generation: int, number: int) -> int | None:
         """How many verdicts the attempt has to bring, or None where it is unknown or has its outcome already."""
         query = (

@@ -10,7 +10,7 @@ from pipeline.batches.ledger import Ledger, Shard
 from pipeline.batches.requests import OpenShard, RequestBuilder, ShardCaps, check_size
 from pipeline.batches.standing import standing
 from pipeline.config import Config
-from pipeline.records import Ask
+from pipeline.records import Ask, Outcome
 from pipeline.workspace import Workspace, replacing
 
 
@@ -61,6 +61,17 @@ def drop_unsent(process: str, ledger: Ledger, workspace: Workspace) -> None:
         if shard.state in ("written", "uploaded"):
             ledger.drop_shard(shard.id)
             workspace.shard(process, shard.id).unlink(missing_ok=True)
+
+
+def drop_outdated_local(process: str, ledger: Ledger) -> None:
+    """Give up local batches that nobody asks for any more: they are not paid for, and would take their time."""
+    for shard in ledger.shards(process, "submitted"):
+        if shard.provider == "local" and not ledger.is_wanted(shard.id):
+            outcome = Outcome("cancelled", message="asked differently since")
+            with ledger.transaction():
+                for key, generation, number in ledger.open_attempts(shard.id):
+                    ledger.record(process, key, generation, number, outcome, None)
+                ledger.update_shard(shard.id, state="collected", status="cancelled")
 
 
 class _ShardWriter:
