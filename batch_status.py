@@ -28,10 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from pipeline.runner import Runner
 
-    runner = Runner.from_file(options.config, "batch_status.py")
-    if options.resolve:
-        return _resolve(runner, *options.resolve)
-    return _show(runner)
+    with Runner.from_file(options.config, "batch_status.py") as runner:
+        return _resolve(runner, *options.resolve) if options.resolve else _show(runner)
 
 
 def _resolve(runner: Runner, shard: str, verdict: str) -> int:

@@ -24,8 +24,8 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline import summary
     from pipeline.runner import Runner
 
-    runner = Runner.from_file(options.config, f"retrieve_results.py --process {options.process}")
-    report = runner.follow(options.process) if options.wait else runner.retrieve(options.process)
+    with Runner.from_file(options.config, f"retrieve_results.py --process {options.process}") as runner:
+        report = runner.follow(options.process) if options.wait else runner.retrieve(options.process)
     summary.print_problems(report)
     summary.print_retrieved(options.process, report, runner.workspace)
     return summary.exit_status(report)

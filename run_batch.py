@@ -37,10 +37,11 @@ def _main(options: argparse.Namespace) -> int:
 
     pages = check_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    runner = Runner.from_file(options.config, f"run_batch.py --process {options.process}")
-    if options.process != "all":
-        return _stage(runner, options.process, selection, options.wait)
-    return max(_stage(runner, process, selection, wait=True, then=process == PROCESSES[-1]) for process in PROCESSES)
+    with Runner.from_file(options.config, f"run_batch.py --process {options.process}") as runner:
+        if options.process != "all":
+            return _stage(runner, options.process, selection, options.wait)
+        last = PROCESSES[-1]
+        return max(_stage(runner, process, selection, wait=True, then=process == last) for process in PROCESSES)
 
 
 def _stage(runner: Runner, process: str, selection: Selection, wait: bool, then: bool = True) -> int:

@@ -79,7 +79,7 @@ class Report:
 
 
 class Runner:
-    """The settings, the workspace, the ledger and the provider of one command."""
+    """The settings, the workspace, the ledger and the provider of one command; closes the ledger when left."""
 
     def __init__(self, config: Config, command: str) -> None:
         self.config = config
@@ -87,6 +87,12 @@ class Runner:
         self.workspace.prepare()
         self.ledger = Ledger(self.workspace.ledger)
         self._command = command
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.ledger.close()
 
     @classmethod
     def from_file(cls, config_file: str | None, command: str) -> Runner:

