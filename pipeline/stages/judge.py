@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.records import Context, MentionPage, Page, Specificity
-from pipeline.stages.base import Answer, Stage, datasets_block, page_block
+from pipeline.stages.base import Answer
 from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import apply, check_numbers, summarize
+from pipeline.stages.verdicts import VerdictStage, apply, summarize
 
 
 class Correction(Answer):
@@ -34,21 +34,13 @@ class Judgement(Answer):
     verdicts: list[Verdict]
 
 
-class Judge(Stage):
+class Judge(VerdictStage):
     """Validity, and corrected metadata, for all datasets of a page at once."""
 
     process = "judge"
     previous = "extraction"
     schema_name = "dataset_judgement"
     answer_type = Judgement
-
-    def content(self, page: Page, found: MentionPage | None) -> str:
-        assert found is not None
-        details: list[dict[str, object]] = [{} for _ in found.datasets()]
-        return datasets_block(found, details) + "\n" + page_block(page)
-
-    def validate(self, answer: Judgement, expects: int) -> None:
-        check_numbers(answer.verdicts, expects)
 
     def merge(self, page: Page, found: MentionPage | None, answers: list[Judgement]) -> MentionPage:
         assert found is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.records import Context, Dataset, MentionPage, Page, Specificity
-from pipeline.stages.base import Answer, Stage, datasets_block, page_block
+from pipeline.stages.base import Answer
 from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import apply, check_numbers, summarize
+from pipeline.stages.verdicts import VerdictStage, apply, summarize
 
 
 class ReasonedVerdict(Answer):
@@ -30,7 +30,7 @@ class Reasoned(Answer):
     verdicts: list[ReasonedVerdict]
 
 
-class Reasoning(Stage):
+class Reasoning(VerdictStage):
     """The last word on every dataset of a page, what the judge rejected included."""
 
     process = "reasoning"
@@ -38,13 +38,9 @@ class Reasoning(Stage):
     schema_name = "dataset_reasoning"
     answer_type = Reasoned
 
-    def content(self, page: Page, found: MentionPage | None) -> str:
-        assert found is not None
-        details = [{"judge": _judged(dataset)} for dataset in found.datasets()]
-        return datasets_block(found, details) + "\n" + page_block(page)
-
-    def validate(self, answer: Reasoned, expects: int) -> None:
-        check_numbers(answer.verdicts, expects)
+    def details(self, dataset: Dataset) -> dict[str, Any]:
+        verdict = dataset.verdicts.get("judge")
+        return {"judge": {name: verdict[name] for name in ("valid", "invalid_reason")} if verdict else None}
 
     def merge(self, page: Page, found: MentionPage | None, answers: list[Reasoned]) -> MentionPage:
         assert found is not None
@@ -55,11 +51,6 @@ class Reasoning(Stage):
         for verdict in (verdict for answer in answers for verdict in answer.verdicts):
             _apply(datasets[verdict.number - 1], verdict)
         return summarize(reasoned)
-
-
-def _judged(dataset: Dataset) -> dict[str, Any] | None:
-    verdict = dataset.verdicts.get("judge")
-    return {"valid": verdict["valid"], "invalid_reason": verdict["invalid_reason"]} if verdict else None
 
 
 def _apply(dataset: Dataset, verdict: ReasonedVerdict) -> None:

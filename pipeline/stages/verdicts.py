@@ -7,13 +7,29 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pipeline.batches.outcomes import Unacceptable
-from pipeline.records import Dataset, MentionPage
+from pipeline.records import Dataset, MentionPage, Page
+from pipeline.stages.base import Stage, datasets_block, page_block
 
 
 class Numbered(Protocol):
     """A verdict that says which dataset it is about."""
 
     number: int
+
+
+class VerdictStage(Stage):
+    """A stage that is shown the numbered datasets of a page, and gives each a verdict."""
+
+    def details(self, dataset: Dataset) -> dict[str, Any]:
+        """What the stage is told about a dataset besides its fields."""
+        return {}
+
+    def content(self, page: Page, found: MentionPage | None) -> str:
+        assert found is not None
+        return datasets_block(found, [self.details(dataset) for dataset in found.datasets()]) + "\n" + page_block(page)
+
+    def validate(self, answer: Any, expects: int) -> None:
+        check_numbers(answer.verdicts, expects)
 
 
 def check_numbers(verdicts: Sequence[Numbered], expects: int) -> None:
