@@ -29,19 +29,17 @@ KEPT = {"LOCAL_MODEL_DIR"}
 
 def main() -> int:
     started = time.monotonic()
+    for key in environment_keys() - KEPT:  # for this process and the commands that it runs
+        os.environ.pop(key, None)
     for command in (["run_batch.py", "--process", "all"], ["generate_finetune_data.py"]):
         print(f"\n$ python {' '.join(command)} --config {CONFIG.relative_to(ROOT)}", flush=True)
-        done = subprocess.run([sys.executable, *command, "--config", str(CONFIG)], cwd=ROOT, env=_environment())
+        done = subprocess.run([sys.executable, *command, "--config", str(CONFIG)], cwd=ROOT)
         if done.returncode not in (0, 3):  # 3: done, and something to look at
             return done.returncode
     _show(Workspace(load_config(CONFIG).output_dir))
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes on this machine, with a small model that makes mistakes:")
     print("it shows the road, not the quality. For real work put OPENAI_API_KEY in .env and your PDFs in input/.")
     return 0
-
-
-def _environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in environment_keys() - KEPT}
 
 
 def _show(workspace: Workspace) -> None:
@@ -63,8 +61,9 @@ def _show(workspace: Workspace) -> None:
 def _told(page: int, dataset: Dataset) -> str:
     verdict = {True: "valid", False: "not valid", None: "undecided"}[dataset.valid]
     reason = f": {dataset.invalid_reason}" if dataset.invalid_reason else ""
-    name, sentence = (" ".join(text.split()) for text in (dataset.raw_name, dataset.sent or "not found on the page"))
-    return f"p. {page}  {name}  [{verdict}{reason}]\n      “{sentence}”\n"
+    name, sentence = (" ".join((text or "").split()) for text in (dataset.raw_name, dataset.sent))
+    shown = f"“{sentence}”" if dataset.grounding != "missing" else "(this name does not stand on the page)"
+    return f"p. {page}  {name}  [{verdict}{reason}]\n      {shown}\n"
 
 
 if __name__ == "__main__":

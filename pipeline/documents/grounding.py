@@ -17,7 +17,7 @@ from sentencex import get_sentence_boundaries
 
 _IGNORED = {"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Pi", "Pf", "Mn"}
 _IGNORED_CHARACTERS = frozenset("'\"`´′″−�")
-LONGEST_SENTENCE = 300  # characters; beyond that, line ends are taken for borders where lines are short
+LONGEST_SENTENCE = 200  # characters; beyond that, line ends are taken for borders where lines are short
 FULL_LINE = 40  # characters: lines of prose have more, cells of tables fewer
 SURELY_MEANT = 60  # letters: so long a quotation stands nowhere by chance, even if it was cut off within a word
 _NO_WORD_SPACES = "\u2e80"  # from here on lie the scripts that put no spaces between words
