@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, SecretStr, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError
 
@@ -67,7 +67,7 @@ class Config(BaseModel):
     local_max_tokens: int = Field(1024, ge=16)
     local_concurrency: int = Field(1, ge=1)
 
-    split: dict[Split, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    split: dict[Split, NonNegativeFloat] = {"train": 0.8, "valid": 0.1, "test": 0.1}
     split_seed: int = 0
 
     folder: Path = Field(ROOT, exclude=True)

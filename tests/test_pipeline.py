@@ -222,6 +222,31 @@ def test_unreadable_papers_do_not_stop_the_others(project: Project) -> None:
     assert project.document("extraction", "good")["page_status"] == {"1": "answered"}
 
 
+def test_names_that_cannot_be_used_get_their_sentence(project: Project) -> None:
+    good = project.paper("a.pdf", HOUSEHOLDS)
+    project.paper("a.json/b.pdf", HOUSEHOLDS)
+    shutil.copy(good, project.input / ("x" * 251 + ".pdf"))
+    (project.input / "caf\udce9.pdf").write_bytes(good.read_bytes())
+    printed = project.run("run_batch.py --process extraction --wait", expect=3)
+    assert "b.pdf: it lies in a folder whose name ends in .json" in printed
+    assert "its name is longer than 250 bytes" in printed and "its name is not valid UTF-8" in printed
+    assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
+
+
+def test_a_damaged_file_of_ours_is_told_and_can_be_made_anew(project: Project) -> None:
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.run("run_batch.py --process all")
+    before = project.files()
+    for name in ("extraction/a.json", "manifest.jsonl"):
+        (project.output / name).write_text("{broken")
+        assert name in project.run("retrieve_results.py --process extraction", expect=1)
+        (project.output / name).unlink()
+        project.run("run_batch.py --process extraction")
+    (project.output / "text" / "a.json").unlink()
+    project.run("run_batch.py --process all")
+    assert project.files() == before
+
+
 def test_an_encrypted_paper_gets_its_sentence(project: Project) -> None:
     import pymupdf
 

@@ -276,7 +276,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise WorkspaceError(
-            f"{path} cannot be used ({error}): make room or mend its rights, then run this again."
+            f"{path} cannot be used ({error}): make room, mend its rights, or restore it from a copy."
         ) from None
 
 

@@ -67,7 +67,8 @@ def _read_manifest(path: Path) -> Iterator[ManifestEntry]:
     except FileNotFoundError:
         raise InputError(f"There is no {path} yet: run  python run_batch.py --process extraction  first.") from None
     except (OSError, ValueError) as error:
-        raise WorkspaceError(f"{path} cannot be read ({error}): delete it, and run_batch.py makes it anew.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise WorkspaceError(f"{path} cannot be read ({reason}): delete it, and run_batch.py makes it anew.") from None
 
 
 def load_text(workspace: Workspace, source: str) -> PageText:
@@ -147,6 +148,10 @@ def _text(entry: ManifestEntry, file: Path, workspace: Workspace, changing: Call
     path = workspace.text(entry.source)
     if len(path.name.encode()) > LONGEST_NAME + len(".json"):
         raise Unreadable(f"its name is longer than {LONGEST_NAME} bytes: rename it")
+    if any("\udc80" <= char <= "\udcff" for char in str(file)):  # bytes that Python could not decode
+        raise Unreadable("its name is not valid UTF-8: rename it")
+    if any(folder.endswith(".json") for folder in entry.source.split("/")[:-1]):
+        raise Unreadable("it lies in a folder whose name ends in .json, like our own files: rename the folder")
     if path.exists():
         try:
             text = PageText.model_validate_json(path.read_bytes())
