@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,3 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real papers are not here")
     return SHARED / "data"
-
-
-ProjectFactory = Callable[[], Project]

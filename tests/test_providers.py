@@ -11,7 +11,6 @@ from conftest import Project
 from server import Reply, Request, Server
 
 from pipeline.config import load_config
-from pipeline.errors import UnsettledError
 from pipeline.providers.openai import list_batches, make_client
 
 PAGE = "We use the Korvian Household Survey (KHS) here."
@@ -116,10 +115,6 @@ def test_waiting_does_not_lock_others_out(project: Project, server: Server) -> N
     server.polls_to_complete = 0
     runner.join(timeout=20)
     assert not runner.is_alive()
-
-
-def test_unsettled_is_an_error_of_its_own() -> None:
-    assert issubclass(UnsettledError, Exception)
 
 
 LLMOCK_ERRORS = ["--error-rate", "429=0.3", "--error-rate", "503=0.2"]
