@@ -30,6 +30,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 from jsonschema.exceptions import best_match
 from server_answers import answer_from_page, completion
+from server_batches import (
+    ENDED,
+    MONTH,
+    Batch,
+    Rows,
+    batch_info,
+    batch_usage,
+    input_tokens,
+    row_id,
+    set_status,
+    token_limit_error,
+    unfinished,
+    write_files,
+)
 from server_spec import (
     SPEC,
     ApiError,
@@ -45,8 +59,6 @@ from server_spec import (
 
 MODELS = ("gpt-4o-mini", "gpt-4.1-mini", "gpt-5-mini", "gpt-5-nano", "gpt-5.4-nano", "gpt-6-luna")
 CHAT = "/v1/chat/completions"
-ENDED = ("completed", "failed", "expired", "cancelled")
-DAY, MONTH = 86_400, 30 * 86_400  # seconds
 PIECE = 65_536  # bytes written at a time, so that a download streams
 
 _ROUTES = {
@@ -89,24 +101,12 @@ class Reply:
     cut: int | None = None
 
 
-@dataclass
-class Batch:
-    """What the API shows of a batch, and what only the server knows."""
-
-    info: Json
-    lines: list[tuple[str, Json]]
-    problems: list[Json]
-    keep_results: int = MONTH
-    polls: int = 0
-
-
 class Server:
     """The server: `with Server() as server: OpenAI(base_url=server.url, api_key=server.key)`.
 
-    To make it misbehave, assign `answer` (what a model says: status and body), `before_request` (a `Reply`
-    from it is sent, and nothing else happens) or `before_response` (all has happened; change, delay or cut the
-    reply). To be looked at: `requests`, `violations`, `batches`, `files`, and `attempts`: custom ids over all
-    batches that were accepted, so what a provider would bill.
+    To make it misbehave, assign what `behave` sets, or install one of `server_faults.FAULTS`. To be looked at:
+    `requests`, `violations`, `batches`, `files`, `attempts` (custom ids over all batches that were accepted, so
+    what a provider would bill) and `seen` (custom ids over all batches that were created, failed ones too).
     """
 
     def __init__(
@@ -124,12 +124,11 @@ class Server:
         self.requests: list[tuple[str, str]] = []
         self.violations: list[str] = []
         self.attempts: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
         self.batches: dict[str, Batch] = {}
         self.files: dict[str, tuple[Json, bytes]] = {}
-        self.answer: Callable[[Json], tuple[int, Json]] = self.model_answer
-        self.before_request: Callable[[Request], Reply | None] = lambda request: None
-        self.before_response: Callable[[Request, Reply], Reply] = lambda request, reply: reply
         self.closed = False
+        self.behave()
         self._random, self._lock = random.Random(seed), threading.RLock()
         self._http = _Http(port, self)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
@@ -142,6 +141,30 @@ class Server:
         self.closed = True
         self._http.shutdown()
         self._http.server_close()
+
+    def behave(self) -> None:
+        """Set every seam for misbehaviour, and so take back what was assigned to one."""
+        # What a model says: status and body.
+        self.answer: Callable[[Json], tuple[int, Json]] = self.model_answer
+        # A `Reply` from it is sent, and nothing else happens.
+        self.before_request: Callable[[Request], Reply | None] = lambda request: None
+        # All has happened; change, delay or cut the reply.
+        self.before_response: Callable[[Request, Reply], Reply] = lambda request, reply: reply
+        # Input tokens that may be queued for a model; a batch over it fails.
+        self.queue_limit: int | None = None
+        # The problems for which a batch whose file is good will fail all the same.
+        self.refuse: Callable[[Batch], list[Json]] = self.over_queue
+        # How a batch ends when its polls are up: the status, and how many of its lines are run (None: all).
+        self.finish: Callable[[Batch], tuple[str, int | None]] = lambda batch: ("completed", None)
+        # The result row of one line; status, file and counts follow from it.
+        self.run_line: Callable[[Batch, str, Json], Json] = self.result_row
+        # The result files by name (output, error), of the rows that would be in them; the counts are done.
+        self.result_files: Callable[[Batch, Rows], dict[str, bytes]] = write_files
+        # What is shown of a batch, and whether the list has it.
+        self.show: Callable[[Batch], Json] = lambda batch: batch.info
+        self.listed: Callable[[Batch], bool] = lambda batch: True
+        # An id for a batch or a file, of the usual prefix.
+        self.new_id: Callable[[str], str] = lambda prefix: f"{prefix}{uuid.uuid4().hex}"
 
     def handle(self, request: Request) -> Reply:
         """Do what a request asks."""
@@ -233,7 +256,7 @@ class Server:
     def _store(self, filename: str, purpose: str, content: bytes, seconds: int | None) -> Json:
         now = int(time.time())
         info = {
-            "id": f"file-{uuid.uuid4().hex}",
+            "id": self.new_id("file-"),
             "object": "file",
             "bytes": len(content),
             "created_at": now,
@@ -279,13 +302,26 @@ class Server:
         pairs = wish.get("metadata") or {}
         if len(pairs) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in pairs.items()):
             raise Breach("At most 16 pairs, keys of 64 and values of 512 characters", None, "metadata")
-        batch = Batch(_batch_info(wish), *self.read_batch_file(content))
+        batch = Batch(batch_info(self.new_id("batch_"), wish), *self.read_batch_file(content))
+        batch.problems = batch.problems or self.refuse(batch)
+        batch.lines = [] if batch.problems else batch.lines
         batch.keep_results = (wish.get("output_expires_after") or {}).get("seconds", MONTH)
         self.batches[batch.info["id"]] = batch
         self.attempts.update(custom_id for custom_id, _ in batch.lines)
         if self.polls_to_complete == 0:
             self._advance(batch)
-        return batch.info
+        return self.show(batch)
+
+    def over_queue(self, batch: Batch) -> list[Json]:
+        """The default `refuse`: the problem of a new batch that would go over `queue_limit`."""
+        if self.queue_limit is None or not batch.lines:
+            return []
+        model = batch.lines[0][1]["model"]
+        others = [each for each in self.batches.values() if each.lines and each.info["status"] not in ENDED]
+        queued = sum(input_tokens(each.lines) for each in others if each.lines[0][1]["model"] == model)
+        if queued + input_tokens(batch.lines) <= self.queue_limit:
+            return []
+        return [token_limit_error(model, self.queue_limit)]
 
     def read_batch_file(self, content: bytes) -> tuple[list[tuple[str, Json]], list[Json]]:
         """The (custom_id, body) of each line; or nothing, and the problems for which the batch will fail."""
@@ -318,6 +354,7 @@ class Server:
         except ValueError as error:
             raise Breach(f"This line is not parseable as valid JSON: {error}", "invalid_json_line") from error
         check_spec("BatchRequestInput", row)
+        self.seen[row["custom_id"]] += 1
         custom_id, body, model = row["custom_id"], row["body"], row["body"].get("model")
         if not custom_id or custom_id in before:
             raise Breach(f"The custom_id {custom_id!r} is empty or not unique.", "duplicate_custom_id")
@@ -330,19 +367,20 @@ class Server:
         return custom_id, body
 
     def list_batches(self, request: Request) -> Json:
-        return _page([batch.info for batch in self.batches.values()][::-1], request.data, 20, 100)
+        shown = [self.show(batch) for batch in self.batches.values() if self.listed(batch)]
+        return _page(shown[::-1], request.data, 20, 100)
 
     def get_batch(self, request: Request) -> Json:
         batch = self._batch(request.id)
         self._advance(batch)
-        return batch.info
+        return self.show(batch)
 
     def cancel_batch(self, request: Request) -> Json:
         batch = self._batch(request.id)
         if batch.info["status"] in ENDED:
             raise ApiError(f"Cannot cancel a batch with status '{batch.info['status']}'.", status=409)
-        _set_status(batch, "cancelling")
-        return batch.info
+        set_status(batch, "cancelling")
+        return self.show(batch)
 
     def _batch(self, batch_id: str) -> Batch:
         if batch_id not in self.batches:
@@ -358,83 +396,33 @@ class Server:
             self.end(batch.info["id"], "cancelled", done=len(batch.lines) // 2)
         elif batch.problems:
             batch.info["errors"] = {"object": "list", "data": batch.problems}
-            _set_status(batch, "failed")
+            set_status(batch, "failed")
         elif batch.polls >= self.polls_to_complete:
-            self.end(batch.info["id"], "completed")
+            self.end(batch.info["id"], *self.finish(batch))
         else:
             late = 1 < batch.polls == self.polls_to_complete - 1
-            _set_status(batch, "finalizing" if late else "in_progress")
+            set_status(batch, "finalizing" if late else "in_progress")
 
     def end(self, batch_id: str, status: str, done: int | None = None) -> None:
         """Run a batch, or `done` of its lines, and make it `completed`, `expired` or `cancelled`."""
         batch = self._batch(batch_id)
         order = self._random.sample(batch.lines, len(batch.lines))
-        ran = [self._result(custom_id, body) for custom_id, body in order[:done]]
+        ran = [self.run_line(batch, custom_id, body) for custom_id, body in order[:done]]
         good = [row for row in ran if row["response"]["status_code"] == 200]
         bad = [row for row in ran if row["response"]["status_code"] != 200]
-        late = [_unfinished(custom_id, status) for custom_id, _ in order[len(ran) :]]
-        for name, rows in (("output", good), ("error", bad + late)):
-            if rows:
-                content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-                file = self._store(f"{batch_id}_{name}.jsonl", "batch_output", content, batch.keep_results)
-                batch.info[f"{name}_file_id"] = file["id"]
-        batch.info["usage"] = _batch_usage([row["response"]["body"].get("usage") or {} for row in good])
+        late = [unfinished(custom_id, status) for custom_id, _ in order[len(ran) :]]
+        batch.info["usage"] = batch_usage([row["response"]["body"].get("usage") or {} for row in good])
         batch.info["request_counts"] |= {"completed": len(good), "failed": len(bad)}
-        _set_status(batch, status)
+        for name, content in self.result_files(batch, {"output": good, "error": bad + late}).items():
+            file = self._store(f"{batch_id}_{name}.jsonl", "batch_output", content, batch.keep_results)
+            batch.info[f"{name}_file_id"] = file["id"]
+        set_status(batch, status)
 
-    def _result(self, custom_id: str, body: Json) -> Json:
+    def result_row(self, batch: Batch, custom_id: str, body: Json) -> Json:
+        """The default `run_line`: what a request that is sent alone would be answered."""
         reply = self._guarded(custom_id, lambda: self._complete(body))
         response = {"status_code": reply.status, "request_id": uuid.uuid4().hex, "body": reply.body}
-        return {"id": _row_id(), "custom_id": custom_id, "response": response, "error": None}
-
-
-def _row_id() -> str:
-    return f"batch_req_{uuid.uuid4().hex}"
-
-
-def _unfinished(custom_id: str, status: str) -> Json:
-    error = {"code": f"batch_{status}", "message": f"This request was not run before the batch was {status}."}
-    return {"id": _row_id(), "custom_id": custom_id, "response": None, "error": error}
-
-
-def _batch_info(wish: Json) -> Json:
-    """A batch object that has just been created."""
-    now = int(time.time())
-    moments = [f"{status}_at" for status in (*ENDED, "in_progress", "finalizing", "cancelling")]
-    return {
-        "id": f"batch_{uuid.uuid4().hex}",
-        "object": "batch",
-        **{key: wish.get(key) for key in ("input_file_id", "endpoint", "completion_window", "metadata")},
-        "status": "validating",
-        "created_at": now,
-        "expires_at": now + DAY,
-        **dict.fromkeys([*moments, "errors", "output_file_id", "error_file_id", "usage", "model"]),
-        "request_counts": {"total": 0, "completed": 0, "failed": 0},
-    }
-
-
-def _set_status(batch: Batch, status: str) -> None:
-    """Move a batch on; what a completed one skipped on its way gets a time too."""
-    for name in ("in_progress", "finalizing", status) if status == "completed" else (status,):
-        batch.info[f"{name}_at"] = batch.info[f"{name}_at"] or int(time.time())
-    batch.info["status"] = status
-    batch.info["model"] = batch.lines[0][1]["model"] if batch.lines else None
-    batch.info["request_counts"]["total"] = len(batch.lines)
-
-
-def _batch_usage(usages: list[Json]) -> Json:
-    """The tokens of all answers, in the words that batches have for them."""
-
-    def total(name: str, details: str | None = None) -> int:
-        return sum((usage.get(details) or {} if details else usage).get(name, 0) for usage in usages)
-
-    return {
-        "input_tokens": total("prompt_tokens"),
-        "input_tokens_details": {"cached_tokens": total("cached_tokens", "prompt_tokens_details")},
-        "output_tokens": total("completion_tokens"),
-        "output_tokens_details": {"reasoning_tokens": total("reasoning_tokens", "completion_tokens_details")},
-        "total_tokens": total("total_tokens"),
-    }
+        return {"id": row_id(), "custom_id": custom_id, "response": response, "error": None}
 
 
 def _page(items: list[Json], query: Json, usual: int, most: int) -> Json:
