@@ -10,6 +10,7 @@ PROCESSES = ("extraction", "judge", "reasoning")  # as in pipeline.config, which
 
 OK = 0
 FAILED = 1
+READY = 4  # batch_status.py: answers are waiting to be retrieved
 NEEDS_ATTENTION = 3  # done, but something of it is for the user to look at; 2 is a wrong command line
 
 

@@ -34,6 +34,16 @@ def default_model_dir() -> Path:
     return Path(cache) / "dataset-mentions"
 
 
+class PriceSetting(BaseModel):
+    """Dollars per million tokens as a batch is billed: nothing is halved any more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: NonNegativeFloat
+    output: NonNegativeFloat
+    cached_input: NonNegativeFloat | None = None
+
+
 class Config(BaseModel):
     """All settings, under the names they have in config.yaml (upper case there, lower case here)."""
 
@@ -56,6 +66,8 @@ class Config(BaseModel):
     max_bytes_per_batch: int = Field(200_000_000, ge=10_000, le=200_000_000)
     max_enqueued_tokens: int | None = Field(None, ge=1)
     max_attempts: int = Field(3, ge=1)
+    max_cost_usd: float | None = Field(None, ge=0)
+    prices: dict[str, PriceSetting] = {}
     batch_endpoint: str = "/v1/chat/completions"
     completion_window: str = "24h"
     file_purpose: str = "batch"
@@ -89,6 +101,10 @@ class Config(BaseModel):
             if fnmatchcase(model, pattern):
                 return params
         return {}
+
+    def price_for(self, model: str) -> PriceSetting | None:
+        """The price of the first pattern in PRICES that `model` matches."""
+        return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), None)
 
     def prompt_path(self, name: str) -> Path:
         """Where the prompt `name` (extraction, judge, reasoning, examples, …) is read from."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cache
 
 from tqdm import tqdm
 
-from pipeline.batches.ledger import CurrentAsk, Ledger
-from pipeline.batches.standing import Standing, standing
+from pipeline.batches.ledger import Failure, Ledger
+from pipeline.batches.standing import Attempt, Standing, standing
 from pipeline.config import PROCESSES
 from pipeline.documents.discover import load_text, manifest_entries
 from pipeline.errors import WorkspaceError
-from pipeline.records import Document, MentionPage, Page, PageText
+from pipeline.records import Document, ManifestEntry, MentionPage, Page, PageText
 from pipeline.stages import STAGES, Stage
-from pipeline.workspace import Workspace, replacing, write_atomic
+from pipeline.workspace import Workspace, file_size, replacing, write_atomic
+
+GROUP = 100  # documents written between two transactions
 
 
 @dataclass
@@ -30,25 +32,28 @@ class Merged:
     statuses: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A document as it is to be written; `content` is None where the file is to stay."""
+
+    source: str
+    statuses: Counter[str]
+    failures: list[Failure]
+    content: bytes | None
+
+
 def merge_stage(process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> Merged:
     """Bring every document of the manifest up to date in `process`, and in the later stages that build on it."""
-    merged = Merged()
-    for entry in tqdm(
-        manifest_entries(workspace), desc=f"Merging {process}", unit=" papers", leave=False, disable=None
-    ):
-        merged.documents += 1
-        if entry.problem:
-            merged.unreadable += 1
-            continue
-        counts, rewritten = _merge_document(process, entry.source, workspace, ledger, max_attempts)
-        merged.rewritten += rewritten
-        merged.statuses.update(counts)
-        merged.pages += entry.n_pages
-    _write_failures(process, workspace, ledger, max_attempts)
+    merger = _Merger(process, workspace, ledger, max_attempts)
+    entries = manifest_entries(workspace)
+    for entry in tqdm(entries, desc=f"Merging {process}", unit=" papers", leave=False, disable=None):
+        merger.take(entry)
+    merger.finish()
+    _write_failures(process, workspace, ledger)
     for later in PROCESSES[PROCESSES.index(process) + 1 : PROCESSES.index(process) + 2]:
         if ledger.has_asks(later):
             merge_stage(later, workspace, ledger, max_attempts)
-    return merged
+    return merger.merged
 
 
 def load_document(workspace: Workspace, process: str, source: str) -> Document | None:
@@ -60,29 +65,72 @@ def load_document(workspace: Workspace, process: str, source: str) -> Document |
         return None
     except (OSError, ValueError):
         raise WorkspaceError(
-            f"{path} cannot be read: delete it, and  python retrieve_results.py --process {process}  makes it anew."
+            f"{path} cannot be read:  python retrieve_results.py --process {process}  makes it anew."
         ) from None
 
 
-def _merge_document(
-    process: str, source: str, workspace: Workspace, ledger: Ledger, max_attempts: int
-) -> tuple[Counter[str], bool]:
-    path = workspace.document(process, source)
-    if path.exists() and not ledger.is_dirty(process, source):
-        document = load_document(workspace, process, source)
+class _Merger:
+    """Writes documents group by group: one transaction for many documents, and few of them in memory."""
+
+    def __init__(self, process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> None:
+        self.merged = Merged()
+        self._process, self._workspace, self._ledger, self._max_attempts = process, workspace, ledger, max_attempts
+        self._group: list[_Made] = []
+
+    def take(self, entry: ManifestEntry) -> None:
+        """Count a document, and make it anew where its file does not show what is in the ledger."""
+        self.merged.documents += 1
+        if entry.problem:
+            self.merged.unreadable += 1
+            return
+        self.merged.pages += entry.n_pages
+        statuses = self._statuses(entry.source)
+        self.merged.statuses.update(statuses)
+        if len(self._group) >= GROUP:
+            self.finish()
+
+    def _statuses(self, source: str) -> Counter[str]:
+        """Of the file as it stands, if the ledger knows it and nothing has happened since, to it or to the ledger."""
+        size = file_size(self._workspace.document(self._process, source))
+        dirty, known = self._ledger.is_dirty(self._process, source), self._ledger.merged(self._process, source)
+        if known and known[0] == size and not dirty:
+            return known[1]
+        of_before = size is not None and known is None and not dirty  # of a time before this ledger
+        made = self._as_it_is(source) if of_before else self._anew(source)
+        self._group.append(made)
+        return made.statuses
+
+    def _as_it_is(self, source: str) -> _Made:
+        document = load_document(self._workspace, self._process, source)
         assert document is not None
-        return Counter(document.page_status.values()), False
-    stage = STAGES[process]
-    text = load_text(workspace, source)
-    before = load_document(workspace, stage.previous, source) if stage.previous else None
-    document = build_document(stage, text, before, ledger, max_attempts)
-    content = document.model_dump_json(indent=2).encode() + b"\n"
-    changed = not path.exists() or path.read_bytes() != content
-    if changed:
-        _mark_later(process, source, ledger)  # first: after a crash in between they are looked at again
-        write_atomic(path, content)
-    ledger.mark_clean(process, source)
-    return Counter(document.page_status.values()), changed
+        return _Made(source, Counter(document.page_status.values()), _failures_of(document), None)
+
+    def _anew(self, source: str) -> _Made:
+        stage = STAGES[self._process]
+        text = load_text(self._workspace, source)
+        before = load_document(self._workspace, stage.previous, source) if stage.previous else None
+        document, failures = build_document(stage, text, before, self._ledger, self._max_attempts)
+        content = document.model_dump_json(indent=2).encode() + b"\n"
+        return _Made(source, Counter(document.page_status.values()), failures, content)
+
+    def finish(self) -> None:
+        """Write the group. Later stages are marked first: after a crash in between they are looked at again."""
+        changed = {made.source: made.content for made in self._group if made.content and self._is_new(made)}
+        with self._ledger.transaction():
+            for source in changed:
+                _mark_later(self._process, source, self._ledger)
+        for source, content in changed.items():
+            write_atomic(self._workspace.document(self._process, source), content)
+        with self._ledger.transaction():
+            for made in self._group:
+                size = file_size(self._workspace.document(self._process, made.source)) or 0
+                self._ledger.mark_merged(self._process, made.source, size, made.statuses, made.failures)
+        self.merged.rewritten += len(changed)
+        self._group = []
+
+    def _is_new(self, made: _Made) -> bool:
+        path = self._workspace.document(self._process, made.source)
+        return not path.exists() or path.read_bytes() != made.content
 
 
 def _mark_later(process: str, source: str, ledger: Ledger) -> None:
@@ -92,70 +140,79 @@ def _mark_later(process: str, source: str, ledger: Ledger) -> None:
 
 def build_document(
     stage: Stage, text: PageText, before: Document | None, ledger: Ledger, max_attempts: int
-) -> Document:
-    """One document after `stage`, from the answers in the ledger and what the stage before knew."""
-    document = Document(source=text.source, process=stage.process)
-    if before:
-        document.provenance = list(before.provenance)
-        document.usage = dict(before.usage)
-    document.usage[stage.process] = ledger.usage(stage.process, text.source)
-    current = {ask.page: ask for ask in ledger.current(stage.process, text.source)}
+) -> tuple[Document, list[Failure]]:
+    """One document after `stage`, from the answers in the ledger and what the stage before knew; and its failures."""
+    builder = _Builder(stage, text.source, before, ledger, max_attempts)
     for page in text.pages:
-        status, known = _page(stage, page, before, current.get(page.page), document, ledger, max_attempts)
-        document.page_status[str(page.page)] = status
+        builder.take(page)
+    return builder.document, builder.failures
+
+
+class _Builder:
+    """Puts the pages of one document together."""
+
+    def __init__(self, stage: Stage, source: str, before: Document | None, ledger: Ledger, max_attempts: int) -> None:
+        self.document = Document(source=source, process=stage.process)
+        self.failures: list[Failure] = []
+        self._stage, self._before = stage, before
+        if before:
+            self.document.provenance = list(before.provenance)
+            self.document.usage = dict(before.usage)
+        self.document.usage[stage.process] = ledger.usage(stage.process, source)
+        self._asked = {ask.page: ask for ask in ledger.current(stage.process, source)}
+        self._attempts = defaultdict[int, list[Attempt]](list)
+        for number, attempt in ledger.attempts_of(stage.process, source) if self._asked else ():
+            self._attempts[number].append(attempt)
+        self._max_attempts = max_attempts
+        self._recipe_of = cache(ledger.recipe)
+
+    def take(self, page: Page) -> None:
+        status, known = self._page(page)
+        self.document.page_status[str(page.page)] = status
         if known:
-            document.pages.append(known)
-    return document
+            self.document.pages.append(known)
+
+    def _page(self, page: Page) -> tuple[str, MentionPage | None]:
+        found = self._before.page(page.page) if self._before else None
+        ask = self._stage.ask(self.document.source, page, self._before)
+        if ask is None:
+            return self._stage.obstacle(page, self._before) or "not_sent", found
+        asked = self._asked.get(page.page)
+        if asked is None or asked.basis != ask.basis:  # never asked, or about something that has changed since
+            return "not_sent", found
+        stand = standing(self._attempts[page.page], self._max_attempts)
+        if stand.state != "answered":
+            return self._unanswered(page.page, stand), found
+        assert stand.last and stand.last.content is not None
+        merged = self._stage.merge(page, found, [self._stage.parse(stand.last.content, ask.expects)])
+        merged.answered_by = self._provenance(asked.recipe)
+        return "answered", merged
+
+    def _unanswered(self, page: int, stand: Standing) -> str:
+        if stand.state != "given_up" or not stand.last:
+            return "pending"
+        kind, message = stand.last.outcome or "", stand.last.message
+        self.failures.append({"page": page, "kind": kind, "message": message, "attempts": len(self._attempts[page])})
+        return f"failed:{kind}"
+
+    def _provenance(self, recipe: int) -> int:
+        made = self._recipe_of(recipe)
+        if made not in self.document.provenance:
+            self.document.provenance.append(made)
+        return self.document.provenance.index(made)
 
 
-def _page(
-    stage: Stage, page: Page, before: Document | None, asked: CurrentAsk | None, document: Document, ledger: Ledger,
-    max_attempts: int,
-) -> tuple[str, MentionPage | None]:  # fmt: skip
-    found = before.page(page.page) if before else None
-    ask = stage.ask(document.source, page, before)
-    if ask is None:
-        return stage.obstacle(page, before) or "not_sent", found
-    if asked is None or asked.basis != ask.basis:  # never asked, or about something that has changed since
-        return "not_sent", found
-    stand = standing(ledger.attempts(stage.process, asked.key, asked.generation), max_attempts)
-    if stand.state != "answered":
-        return _waiting_or_failed(stand), found
-    assert stand.last and stand.last.content is not None
-    merged = stage.merge(page, found, [stage.parse(stand.last.content, ask.expects)])
-    merged.answered_by = _provenance(document, ledger, asked.recipe)
-    return "answered", merged
+def _failures_of(document: Document) -> list[Failure]:
+    """What a document file alone still tells of them."""
+    failed = ((page, status) for page, status in document.page_status.items() if status.startswith("failed:"))
+    return [{"page": int(page), "kind": status.removeprefix("failed:")} for page, status in failed]
 
 
-def _waiting_or_failed(stand: Standing) -> str:
-    if stand.state == "given_up" and stand.last:
-        return f"failed:{stand.last.outcome}"
-    return "pending"
-
-
-def _provenance(document: Document, ledger: Ledger, recipe: int) -> int:
-    made = ledger.recipe(recipe)
-    if made not in document.provenance:
-        document.provenance.append(made)
-    return document.provenance.index(made)
-
-
-def _write_failures(process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> None:
+def _write_failures(process: str, workspace: Workspace, ledger: Ledger) -> None:
     """failures/<process>.jsonl: the asks that were given up, of documents that are still there."""
+    failures = ledger.failures(process)
+    present = {entry.source for entry in manifest_entries(workspace) if entry.source in failures} if failures else ()
     with replacing(workspace.failures(process)) as file:
-        for row in _given_up(process, workspace, ledger, max_attempts):
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-
-
-def _given_up(process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> Iterator[dict[str, object]]:
-    failed = ledger.failed_asks(process)
-    sources = {source for source, _ in failed}
-    present = {entry.source for entry in manifest_entries(workspace) if entry.source in sources}
-    for source, asked in failed:
-        attempts = ledger.attempts(process, asked.key, asked.generation)
-        stand = standing(attempts, max_attempts)
-        if stand.state == "given_up" and stand.last and source in present:
-            yield {
-                "source": source, "page": asked.page, "kind": stand.last.outcome, "message": stand.last.message,
-                "attempts": len(attempts),
-            }  # fmt: skip
+        for source in sorted(present):
+            for failure in failures[source]:
+                file.write(json.dumps({"source": source, **failure}, ensure_ascii=False).encode() + b"\n")

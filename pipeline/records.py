@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Context = Literal["primary", "supporting", "background"]
 Specificity = Literal["properly_named", "descriptive_but_unnamed", "vague_generic"]
@@ -111,11 +111,15 @@ class Recipe(Record):
 
 
 class Usage(Record):
-    """What the asks of one document cost in one stage, failed attempts included. `cost_usd` is None if unknown."""
+    """What asks have used, failed attempts included. Cached tokens are part of the prompt's, reasoning tokens of the
+    completion's. `cost_usd` is None where the price of the model is not known.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
     cost_usd: float | None = 0.0
 
 
@@ -128,10 +132,13 @@ class Document(Record):
     usage: dict[str, Usage] = Field(default_factory=dict)
     page_status: dict[str, str] = Field(default_factory=dict)
     pages: list[MentionPage] = Field(default_factory=list)
+    _by_number: dict[int, MentionPage] = PrivateAttr(default_factory=dict)
 
     def page(self, number: int) -> MentionPage | None:
         """The entry of page `number`, or None where no stage has answered it."""
-        return next((page for page in self.pages if page.page == number), None)
+        if len(self._by_number) != len(self.pages):
+            self._by_number = {page.page: page for page in self.pages}
+        return self._by_number.get(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +162,16 @@ OutcomeKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt. `code` is the API's own code for an error; tokens are as the answer reports them."""
+    """What became of one attempt. `code` is the API's own code for an error; tokens are as the answer reports them.
+
+    `parameter` is the one that was refused, where that is why nothing was answered.
+    """
 
     kind: OutcomeKind
     content: str | None = None
     message: str | None = None
     code: str | None = None
+    parameter: str | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0

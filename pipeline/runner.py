@@ -5,27 +5,32 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.batches.collect import Collected, collect
+from pipeline.batches.bring import adopt, bring_in
+from pipeline.batches.collect import Collected, Collector
+from pipeline.batches.estimate import Quote, check_consent, quote
 from pipeline.batches.ledger import Ledger
-from pipeline.batches.plan import Plan, drop_outdated_local, plan
+from pipeline.batches.plan import Again, Plan, check_not_lost, drop_outdated_local, plan
 from pipeline.batches.requests import RequestBuilder
 from pipeline.batches.submit import note_batch_ids, submit, unsent
 from pipeline.config import Config, load_config
 from pipeline.documents.discover import load_text, manifest_entries, refresh
-from pipeline.errors import ConfigError, InputError, StageOrderError
+from pipeline.errors import ConfigError, InputError, LockedError, StageOrderError, UnreachableError
 from pipeline.merge import Merged, load_document, merge_stage
 from pipeline.providers import BatchProvider, make_provider
 from pipeline.providers.base import BatchInfo
 from pipeline.records import Ask, Document, ManifestEntry
 from pipeline.stages import STAGES, Stage
 from pipeline.workspace import Workspace
+
+PATIENCE = 20  # looks in a row, while waiting, at which nobody may answer: the network comes and goes
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,22 @@ def page_range(text: str) -> tuple[int, int]:
     return first, last
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What the user has agreed to. `again`: ask anew on purpose; `dry_run`: only say what it would cost."""
+
+    yes: bool = False
+    dry_run: bool = False
+    again: Again | None = None
+
+
 @dataclass
 class Report:
-    """What a command did, for its summary."""
+    """What a command did, for its summary. `waiting`: batches that are not sent yet, for want of room in the queue."""
 
     plan: Plan = field(default_factory=Plan)
     batches: int = 0
+    waiting: int = 0
     collected: Collected = field(default_factory=Collected)
     merged: Merged = field(default_factory=Merged)
     problems: list[ManifestEntry] = field(default_factory=list)
@@ -75,7 +90,12 @@ class Report:
     def needs_attention(self) -> bool:
         """Whether something is left that will not come right by itself."""
         failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
-        return bool(self.problems or failed or self.collected.failed)
+        return bool(self.problems or failed or self.collected.unknown or self.must_stop)
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether sending more would only bring more of the same trouble."""
+        return bool(self.collected.failed or self.collected.refused)
 
 
 class Runner:
@@ -105,36 +125,43 @@ class Runner:
 
     @cached_property
     def provider(self) -> BatchProvider:
-        """Made when first needed: raises ConfigError without a key."""
         return make_provider(self.config, self.workspace)
 
     def lock(self) -> AbstractContextManager[None]:
         """Held while planning, submitting or collecting, and never while waiting."""
         return self.workspace.lock(self._command)
 
-    def run(self, process: str, selection: Selection) -> Report:
-        """Plan and submit one stage. Raises StageOrderError where the stage before has not said anything."""
+    def run(self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]) -> Report:
+        """Plan and submit one stage. `announce` is shown what it will cost before anything is sent.
+
+        Raises StageOrderError where the stage before has not said anything, ConsentError where it would cost more than
+        was agreed to.
+        """
         report = Report()
-        provider = self.provider
+        if not orders.dry_run:
+            self.provider.ready()
         with self.lock():
+            if not orders.yes:
+                check_not_lost(process, self.ledger, self.workspace)
             refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty("extraction", source))
-            report.problems = [entry for entry in manifest_entries(self.workspace) if entry.problem]
-            builder = self._builder(process)
-            report.plan = plan(
-                self._asks(STAGES[process], selection), builder, self.ledger, self.workspace, self.config
-            )
+            report.problems = self._problems()
+            report.plan = self._plan(process, selection, orders, announce)
+            if orders.dry_run:
+                return report
             drop_outdated_local(process, self.ledger)
-            if report.plan.first:
-                provider.probe(builder.body(report.plan.first))
             report.batches = self._submit(process)
-            report.merged = merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
+            report.merged = self._merge(process)
+        report.waiting = len(unsent(process, self.ledger, self.provider))
         for shard in self.ledger.shards(process, "submitted"):
-            if (shard.provider, shard.base_url) == (provider.kind, provider.base_url):
-                provider.work(shard.batch_id or "")
+            if (shard.provider, shard.base_url) == (self.provider.kind, self.provider.base_url):
+                self.provider.work(shard.batch_id or "")
         return report
 
     def retrieve(self, process: str) -> Report:
-        """Collect what has ended, and merge. Raises StageOrderError where nothing of the stage was ever sent."""
+        """Collect what has ended, merge, and send on what waits for room in the queue.
+
+        Raises StageOrderError where nothing of the stage was ever sent.
+        """
         if not self.ledger.has_asks(process) and not (self.workspace.root / process).exists():
             raise StageOrderError(
                 f"Nothing of {process} was sent yet: run  python run_batch.py --process {process}  first."
@@ -143,43 +170,120 @@ class Runner:
         note_batch_ids(process, self.ledger, self.workspace)
         report.collected = self._collect(process)
         with self.lock():
-            report.merged = merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
-        report.problems = [entry for entry in manifest_entries(self.workspace) if entry.problem]
+            report.merged = self._merge(process)
+            if not report.must_stop and unsent(process, self.ledger, self.provider):
+                report.batches = self._submit(process)
+        report.waiting = len(unsent(process, self.ledger, self.provider))
+        report.problems = self._problems()
+        return report
+
+    def bring(self, process: str, files: Sequence[Path]) -> Report:
+        """Take result files that were made or fetched elsewhere for the answers of a stage, and merge them.
+
+        Works without the ledger of before: custom ids are derived from the asks, which are worked out anew.
+        """
+        report = Report()
+        with self.lock():
+            refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty("extraction", source))
+            adopt(self._asks(STAGES[process], Selection()), self._builder(process), self.ledger)
+            report.collected = bring_in(files, process, self.ledger, self.config, STAGES[process].parse)
+            report.merged = self._merge(process)
+        report.problems = self._problems()
         return report
 
     def follow(self, process: str) -> Report:
-        """Wait for the batches of a stage, collecting and merging as they end."""
+        """Wait for the batches of a stage, collecting and merging as they end, and sending on what waits."""
         progress = _Progress(process, self.ledger)
-        total = Collected()
+        total, silence, report = Collected(), 0, Report()
         while True:
-            collected = self._collect(process, progress)
-            total = _sum(total, collected)
-            if not collected.running:
+            try:
+                report = self._step(process, progress)
+                total, silence = _sum(total, report.collected), 0
+            except LockedError:  # somebody else is bringing it in
+                report.collected = Collected(running=1)
+            except UnreachableError:
+                silence += 1
+                if silence > PATIENCE:
+                    raise
+            if report.must_stop or not (report.collected.running or report.waiting):
                 break
-            if collected.batches:
-                with self.lock():
-                    merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
             time.sleep(self.config.poll_seconds)
         progress.close()
         report = self.retrieve(process)
         report.collected = _sum(total, report.collected)
         return report
 
-    def run_and_follow(self, process: str, selection: Selection) -> Report:
-        """Run and follow until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made."""
-        total = Collected()
-        batches = 0
-        for _ in range(self.config.max_attempts):
-            ran = self.run(process, selection)
-            batches += ran.batches
-            if not ran.batches and not self.ledger.shards(process, "submitted"):
-                break
-            total = _sum(total, self.follow(process).collected)
-            if total.failed:
-                break
-        report = self.retrieve(process) if self.ledger.has_asks(process) else ran
-        report.plan, report.batches, report.collected = ran.plan, batches, total
+    def _step(self, process: str, progress: _Progress) -> Report:
+        """One look at the batches: nothing is locked where there is nothing to do."""
+        report = Report(collected=self._collect(process, progress))
+        waiting = unsent(process, self.ledger, self.provider)
+        if report.collected.batches or waiting:
+            with self.lock():
+                if report.collected.batches:
+                    report.merged = self._merge(process)
+                if waiting and not report.must_stop:
+                    report.batches = submit(process, self.ledger, self.workspace, self.provider, self.config)
+        report.waiting = len(unsent(process, self.ledger, self.provider))
+        report.collected.running += report.batches
         return report
+
+    def run_and_follow(
+        self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]
+    ) -> Report:
+        """Run and follow until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
+
+        What was cancelled is not asked again here: whoever cancels wants it to stop.
+        """
+        first = self.run(process, selection, orders, announce)
+        total, batches = Collected(), first.batches
+        for round_number in range(1, self.config.max_attempts + 1):
+            if not self.ledger.shards(process, "submitted") and not unsent(process, self.ledger, self.provider):
+                break
+            followed = self.follow(process)
+            total = _sum(total, followed.collected)
+            stopped = followed.must_stop or followed.collected.outcomes["cancelled"]
+            if stopped or not followed.merged.statuses["pending"] or round_number == self.config.max_attempts:
+                break
+            batches += self.run(process, selection, replace(orders, again=None), announce).batches
+        report = self.retrieve(process) if self.ledger.has_asks(process) else first
+        report.plan, report.batches, report.collected = first.plan, batches, _sum(total, report.collected)
+        return report
+
+    def stage_counts(self) -> dict[str, tuple[int, Counter[str]]]:
+        """By stage: the documents it has got to, and their pages by status. Nothing is read but the ledger."""
+        counts = {process: (0, Counter[str]()) for process in STAGES}
+        if not self.workspace.manifest.exists():
+            return counts
+        present = {entry.source for entry in manifest_entries(self.workspace) if not entry.problem}
+        for process in counts:
+            for source, statuses in self.ledger.all_merged(process):
+                if source in present:
+                    documents, pages = counts[process]
+                    pages.update(statuses)
+                    counts[process] = documents + 1, pages
+        return counts
+
+    def _plan(self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]) -> Plan:
+        builder = self._builder(process)
+
+        def agree(made: Plan) -> bool:
+            quoted = quote(made, builder.recipe, self.ledger, self.config)
+            announce(quoted)
+            if orders.dry_run:
+                return False
+            check_consent(quoted, orders.yes, self.ledger, self.config)
+            if made.first:
+                self.provider.probe(builder.body(made.first))
+            return True
+
+        asks = self._asks(STAGES[process], selection)
+        return plan(asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run)
+
+    def _merge(self, process: str) -> Merged:
+        return merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
+
+    def _problems(self) -> list[ManifestEntry]:
+        return [entry for entry in manifest_entries(self.workspace) if entry.problem]
 
     def _builder(self, process: str) -> RequestBuilder:
         stage = STAGES[process]
@@ -189,9 +293,14 @@ class Runner:
         return RequestBuilder.make(process, system, stage.response_format, self.provider, self.config)
 
     def _asks(self, stage: Stage, selection: Selection) -> Iterator[Ask]:
-        entries = list(selection.entries(self.workspace))
         ready = Counter[str]()
-        for entry in tqdm(entries, desc=f"Planning {stage.process}", unit=" papers", leave=False, disable=None):
+        for entry in tqdm(
+            selection.entries(self.workspace),
+            desc=f"Planning {stage.process}",
+            unit=" papers",
+            leave=False,
+            disable=None,
+        ):
             before = load_document(self.workspace, stage.previous, entry.source) if stage.previous else None
             ready.update(_readiness(before))
             for ask in stage.asks(load_text(self.workspace, entry.source), before):
@@ -201,17 +310,15 @@ class Runner:
             raise StageOrderError(_too_early(stage.process, stage.previous, ready["waiting"]))
 
     def _submit(self, process: str) -> int:
-        waiting = unsent(process, self.ledger, self.provider)
-        if not waiting:
-            return 0
-        requests = sum(shard.requests for shard in waiting)
-        with tqdm(total=requests, desc=f"Submitting {process}", unit=" requests", disable=None, leave=False) as bar:
-            return submit(process, self.ledger, self.workspace, self.provider, bar.update)
+        requests = sum(shard.requests for shard in unsent(process, self.ledger, self.provider))
+        title = f"Submitting {process}"
+        with tqdm(total=requests, desc=title, unit=" requests", disable=None, leave=False) as bar:
+            return submit(process, self.ledger, self.workspace, self.provider, self.config, bar.update)
 
     def _collect(self, process: str, progress: _Progress | None = None) -> Collected:
-        stage = STAGES[process]
-        watch = progress.see if progress else lambda info: None
-        return collect(process, self.ledger, self.workspace, self.provider, stage.parse, self.lock, watch)
+        parse = STAGES[process].parse
+        collector = Collector(process, self.ledger, self.workspace, self.provider, self.config, parse, self.lock)
+        return collector.collect(progress.see if progress else lambda info: None)
 
 
 class _Progress:
@@ -247,13 +354,18 @@ def _too_early(process: str, previous: str, waiting: int) -> str:
 
 
 def _sum(one: Collected, other: Collected) -> Collected:
+    """Both rounds together; what is still running is told by the later one."""
     return Collected(
         batches=one.batches + other.batches,
         running=other.running,
         elsewhere=other.elsewhere,
+        requeued=one.requeued + other.requeued,
         outcomes=one.outcomes + other.outcomes,
         strangers=one.strangers + other.strangers,
         failed=one.failed + other.failed,
+        refused=one.refused + other.refused,
+        unknown=other.unknown,
+        cost_usd=one.cost_usd + other.cost_usd,
     )
 
 

@@ -1,13 +1,13 @@
-"""The last words of a command: what it did, what is open, what to run next."""
+"""What a command says: what it is going to cost, what it did, what is open, what to run next."""
 
 from __future__ import annotations
 
 import sys
 
-from pipeline.cli import NEEDS_ATTENTION, OK
+from pipeline.batches.estimate import Estimate, Quote
+from pipeline.cli import NEEDS_ATTENTION, OK, PROCESSES
 from pipeline.merge import Merged
-from pipeline.runner import Report
-from pipeline.workspace import Workspace
+from pipeline.runner import Report, Runner
 
 NEXT = {"extraction": "judge", "judge": "reasoning"}
 SHOWN_PROBLEMS = 20
@@ -25,7 +25,51 @@ def print_problems(report: Report) -> None:
         print(f"problem: … and {len(report.problems) - SHOWN_PROBLEMS} more: see manifest.jsonl.", file=sys.stderr)
 
 
-def print_run(process: str, report: Report, local: bool) -> None:
+def print_quote(quote: Quote) -> None:
+    """Before anything is sent: how much it is, and what it will cost."""
+    made, process = quote.plan, quote.recipe.process
+    if not made.to_send:
+        return
+    print(
+        f"{process}: {made.to_send:,} requests for {made.to_send:,} pages of {made.documents:,} documents, "
+        f"in {len(made.shards):,} batches, to {quote.recipe.model}"
+    )
+    for line in _estimate_lines(quote.estimate):
+        print(f"  {line}")
+    if quote.limit is not None:
+        print(f"  queue   {quote.rounds} rounds of up to {quote.limit:,} input tokens")
+    for reason, count in made.asked_anew.most_common():
+        print(f"  anew    {count:,} of these pages were asked before: {reason}")
+    if made.asked_anew and quote.anew.cost:
+        print(f"          asking them anew costs about {_dollars(quote.anew)}")
+
+
+def _estimate_lines(estimate: Estimate) -> list[str]:
+    how = "counted" if estimate.counted else "estimated: the model's own tokenizer may count otherwise"
+    basis = f"from {estimate.past:,} past answers" if estimate.past else "a rough guess: there are no past answers yet"
+    output = f"{estimate.output.low:,.0f} to {estimate.output.high:,.0f}"
+    lines = [f"input   {estimate.input_tokens:,} tokens ({how})", f"output  {output} tokens ({basis})"]
+    if estimate.price is None:
+        return [*lines, "cost    unknown: neither PRICES in config.yaml nor the package genai-prices has this model"]
+    if not estimate.price.input and not estimate.price.output:
+        return [*lines, "cost    nothing: it runs on this machine"]
+    per_million = f"${estimate.price.input * 1e6:g} in, ${estimate.price.output * 1e6:g} out"
+    return [*lines, f"cost    {_dollars(estimate)} ({per_million} per million tokens, batch price)"]
+
+
+def _dollars(estimate: Estimate) -> str:
+    cost = estimate.cost
+    return f"{dollars(cost.low)} to {dollars(cost.high)}" if cost else "unknown"
+
+
+def dollars(amount: float | None) -> str:
+    """With as many places as show something: pages cost fractions of a cent."""
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}" if amount >= 0.01 else f"${amount:.6f}"
+
+
+def print_run(process: str, report: Report, runner: Runner) -> None:
     """After planning and submitting."""
     plan = report.plan
     print(f"{process}: {_documents(report.merged)}")
@@ -33,32 +77,73 @@ def print_run(process: str, report: Report, local: bool) -> None:
         f"{process}: {plan.asks} pages to ask = {plan.to_send} sent now in {report.batches} batches, "
         f"{plan.in_flight} on their way, {plan.answered} answered before, {plan.given_up} given up"
     )
+    _print_waiting(process, report)
     if plan.to_send + plan.in_flight:
+        local = runner.provider.kind == "local"
         done = "Answered here." if local else "The batches take up to 24 hours; python batch_status.py shows them."
         print(f"{done} Next: python retrieve_results.py --process {process}")
     elif process in NEXT:
         print(f"Nothing to wait for. Next: python run_batch.py --process {NEXT[process]}")
 
 
-def print_retrieved(process: str, report: Report, workspace: Workspace, then: bool = True) -> None:
+def print_retrieved(process: str, report: Report, runner: Runner, then: bool = True) -> None:
     """After collecting and merging; `then` adds what to run next."""
     got, merged = report.collected, report.merged
     outcomes = ", ".join(f"{count} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
     print(f"{process}: {got.batches} batches collected ({outcomes}), {got.running} still running")
-    for failed in got.failed:
-        again = "Run the same command later" if "token_limit_exceeded" in failed else "It is not sent again as it is"
-        print(f"problem: batch {failed}. Nothing of it was answered. {again}.", file=sys.stderr)
-    if got.strangers:
-        print(f"{process}: {got.strangers} rows were for no open request and are only kept in the result files")
-    if got.elsewhere:
-        print(f"{process}: {got.elsewhere} batches belong to another PROVIDER or base URL and were not looked at")
+    _print_trouble(process, report)
+    _print_waiting(process, report)
     print(f"{process}: {_documents(merged)}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(merged.statuses.items()))
     print(f"{process}: {merged.pages} pages = {statuses or 'none'}")
     if any(status.startswith("failed:") for status in merged.statuses):
-        print(f"problem: pages were given up: see {workspace.failures(process)}", file=sys.stderr)
+        print(f"problem: pages were given up: see {runner.workspace.failures(process)}", file=sys.stderr)
+    print_costs(runner)
     if then:
-        _print_next(process, got.running, merged)
+        _print_next(process, got.running + report.waiting, merged)
+
+
+def _print_trouble(process: str, report: Report) -> None:
+    got = report.collected
+    for failed in got.failed:
+        print(
+            f"problem: batch {failed}. Nothing of it was answered, and it is not sent again as it is: mend what it "
+            f"says, then run  python run_batch.py --process {process} --again failed",
+            file=sys.stderr,
+        )
+    for said, count in got.refused.most_common(3):
+        print(f"problem: {count} requests were refused: {said} Mend REQUEST_PARAMS or MODEL.", file=sys.stderr)
+    for unknown in got.unknown[:SHOWN_PROBLEMS]:
+        print(f"problem: {unknown}", file=sys.stderr)
+    if got.strangers:
+        print(f"{process}: {got.strangers} rows were for no open request and are only kept in the result files")
+    if got.elsewhere:
+        print(f"{process}: {got.elsewhere} batches belong to another PROVIDER or base URL and were not looked at")
+    if got.requeued:
+        print(f"{process}: {got.requeued} batches found the provider's queue full; their requests are lined up again")
+
+
+def _print_waiting(process: str, report: Report) -> None:
+    if report.waiting:
+        print(
+            f"{process}: {report.waiting} batches wait for room in the queue: running the commands again sends them, "
+            "and --wait does so by itself"
+        )
+
+
+def print_costs(runner: Runner) -> None:
+    """What was spent in this folder so far, by stage, from the usage that the answers report."""
+    parts, total = [], 0.0
+    for process in PROCESSES:
+        usage = runner.ledger.usage(process)
+        if usage.requests:
+            total += usage.cost_usd or 0.0
+            parts.append(
+                f"{process} {dollars(usage.cost_usd)} ({usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them cached; "
+                f"{usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning)"
+            )
+    if parts:
+        print(f"cost so far: {dollars(total)} = " + " + ".join(parts))
 
 
 def _print_next(process: str, running: int, merged: Merged) -> None:

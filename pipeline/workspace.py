@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from pipeline.errors import WorkspaceError
+from pipeline.errors import LockedError, WorkspaceError
+
+LOCK_PATIENCE = 5.0  # seconds that a command waits for another one: most hold the lock for less
 
 
 class Workspace:
@@ -42,6 +45,11 @@ class Workspace:
         """The requests of one batch, as they are sent."""
         return self.root / "batches" / process / f"part-{number:05d}.jsonl"
 
+    def last_shard(self) -> int:
+        """The highest number of a file of requests that is on disk, whether the ledger knows of it or not."""
+        names = (path.stem.removeprefix("part-") for path in (self.root / "batches").glob("*/part-*.jsonl"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
+
     def results(self, process: str, batch_id: str, kind: str) -> Path:
         """The untouched `output` or `errors` file of a batch."""
         return self.root / "batches" / process / f"{_safe(batch_id)}.{kind}.jsonl"
@@ -62,13 +70,13 @@ class Workspace:
 
     @contextmanager
     def lock(self, holder: str) -> Iterator[None]:
-        """Only one program at a time plans, submits or collects. `holder` is told to the one that is turned away."""
+        """Only one program at a time plans, submits or collects. Raises LockedError, naming the other's `holder`."""
         from filelock import FileLock, Timeout
 
         path = self.root / "ledger.lock"
         note = self.root / "ledger.lock.holder"
         try:
-            with FileLock(path, timeout=0):
+            with FileLock(path, timeout=LOCK_PATIENCE):
                 note.write_text(f"{holder} (process {os.getpid()})", encoding="utf-8")
                 try:
                     yield
@@ -76,9 +84,7 @@ class Workspace:
                     note.unlink(missing_ok=True)
         except Timeout:
             other = note.read_text(encoding="utf-8") if note.exists() else "another command"
-            raise WorkspaceError(
-                f"{other} is working in {self.root}: wait for it to end, then run this again."
-            ) from None
+            raise LockedError(f"{other} is working in {self.root}: wait for it to end, then run this again.") from None
 
 
 def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:
@@ -90,24 +96,30 @@ def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    # Always the same name, so that what a killed program left is written over; and a short one: a document's name may
+    # already be as long as the file system allows.
+    part = path.with_name(".new-" + hashlib.sha256(path.name.encode()).hexdigest()[:16])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The temporary name is short: a document's name may already be as long as the file system allows.
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        part.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def file_size(path: Path) -> int | None:
+    """Bytes, or None where there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def append_line(path: Path, line: str) -> None:

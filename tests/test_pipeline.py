@@ -144,7 +144,10 @@ def test_an_edited_judge_prompt_asks_the_judge_alone(project: Project, server: S
     project.configure(PROMPTS={"judge": "judge.md"})
     before = server.attempts.total()
     assert "0 sent now" in project.run("run_batch.py --process extraction")
-    assert "1 sent now" in project.run("run_batch.py --process judge")
+    refused = project.run("run_batch.py --process judge", expect=1)
+    assert "1 of these pages were asked before: the prompt changed" in refused and "--yes" in refused
+    assert project.document("judge", "a")["page_status"] == {"1": "answered"}
+    assert "1 sent now" in project.run("run_batch.py --process judge --yes")
     assert project.document("judge", "a")["page_status"] == {"1": "pending"}
     assert project.document("reasoning", "a")["page_status"] == {"1": "not_sent"}
     project.run("retrieve_results.py --process judge --wait")
@@ -159,7 +162,8 @@ def test_a_changed_paper_is_asked_anew(project: Project) -> None:
     project.all_stages()
     (project.input / "a.pdf").unlink()
     project.paper("a.pdf", HOUSEHOLDS, NOTHING)
-    project.run("run_batch.py --process extraction")
+    assert "the text changed" in project.run("run_batch.py --process extraction", expect=1)
+    project.run("run_batch.py --process extraction --yes")
     assert project.document("extraction", "a")["page_status"] == {"1": "answered", "2": "pending"}
     project.all_stages()
     assert check_document(project, "a") == 1
@@ -237,11 +241,14 @@ def test_a_damaged_file_of_ours_is_told_and_can_be_made_anew(project: Project) -
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process all")
     before = project.files()
-    for name in ("extraction/a.json", "manifest.jsonl"):
-        (project.output / name).write_text("{broken")
-        assert name in project.run("retrieve_results.py --process extraction", expect=1)
-        (project.output / name).unlink()
-        project.run("run_batch.py --process extraction")
+    (project.output / "manifest.jsonl").write_text("{broken")
+    assert "manifest.jsonl" in project.run("retrieve_results.py --process extraction", expect=1)
+    (project.output / "manifest.jsonl").unlink()
+    project.run("run_batch.py --process extraction")
+    (project.output / "extraction" / "a.json").write_text("{broken")
+    told = project.run("run_batch.py --process judge", expect=1)
+    assert "a.json" in told and "retrieve_results.py --process extraction" in told
+    project.run("retrieve_results.py --process extraction")
     (project.output / "text" / "a.json").unlink()
     project.run("run_batch.py --process all")
     assert project.files() == before

@@ -82,7 +82,7 @@ def test_doubt_that_the_list_cannot_settle_is_left_to_the_user(project: Project,
     # asking again does not send it, either
     assert "--resolve 1" in project.run("run_batch.py --process extraction", expect=1)
     assert not server.batches
-    assert "settle it" in project.run("batch_status.py")
+    assert "--resolve 1" in project.run("batch_status.py", expect=3)
     assert "error:" in project.run("batch_status.py --resolve 1 perhaps", expect=1)
     project.run("batch_status.py --resolve 1 lost")
     project.run("run_batch.py --process extraction --wait")

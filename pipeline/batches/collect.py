@@ -9,86 +9,149 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.batches.cost import cost_of
-from pipeline.batches.ledger import Ledger, Shard, parse_custom_id
+from pipeline.batches.cost import Pricing
+from pipeline.batches.ledger import Ledger, OpenAttempt, Shard
 from pipeline.batches.outcomes import Unacceptable, outcome_of
-from pipeline.errors import WorkspaceError
+from pipeline.batches.queue import Queue, was_refused
+from pipeline.batches.submit import told
+from pipeline.config import Config
+from pipeline.errors import UnknownBatchError, WorkspaceError
 from pipeline.providers.base import BatchInfo, BatchProvider
 from pipeline.records import Outcome
 from pipeline.workspace import Workspace
 
 Accept = Callable[[str, int], object]  # (content, expects): raises Unacceptable for an answer that cannot be used
+QUEUED = ("in_progress", "finalizing", "completed")  # statuses in which a batch has been let into the queue
 
 
 @dataclass
 class Collected:
-    """What one round of collecting brought. `strangers` are rows that no attempt of ours was waiting for."""
+    """What one round of collecting brought. `strangers` are rows that no attempt of ours was waiting for.
+
+    `failed`: batches that were not let in, with the reason; `refused`: requests that are refused however often they are
+    sent, by what was said; `unknown`: batches that the provider does not know.
+    """
 
     batches: int = 0
     running: int = 0
     elsewhere: int = 0
+    requeued: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     strangers: int = 0
     failed: list[str] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
+    cost_usd: float = 0.0
+
+    def count(self, outcome: Outcome, cost: float | None) -> None:
+        self.outcomes[outcome.kind] += 1
+        self.cost_usd += cost or 0.0
+        if outcome.parameter:
+            self.refused[outcome.message or outcome.parameter] += 1
 
 
-def collect(
-    process: str, ledger: Ledger, workspace: Workspace, provider: BatchProvider, accept: Accept,
-    locked: Callable[[], Any], watch: Callable[[BatchInfo], object] = lambda info: None,
-) -> Collected:  # fmt: skip
-    """Look at every submitted batch, and bring in those that have ended.
+@dataclass(frozen=True)
+class Collector:
+    """What collecting a stage needs. `locked()` is the lock: taken to write, never while a provider is asked."""
 
-    `locked()` is the lock, taken for each batch that is brought in and never while a provider is asked how it is doing.
-    """
-    result = Collected()
-    for shard in ledger.shards(process, "submitted"):
-        if (shard.provider, shard.base_url) != (provider.kind, provider.base_url):
-            result.elsewhere += 1
-            continue
-        info = provider.status(shard.batch_id or "")
-        watch(info)
-        if not info.ended:
+    process: str
+    ledger: Ledger
+    workspace: Workspace
+    provider: BatchProvider
+    config: Config
+    accept: Accept
+    locked: Callable[[], Any]
+
+    def collect(self, watch: Callable[[BatchInfo], object] = lambda info: None) -> Collected:
+        """Look at every submitted batch, and bring in those that have ended.
+
+        Raises UnknownBatchError where the provider knows none of them, ProviderError where it cannot be asked.
+        """
+        result, news = Collected(), []
+        for shard in self.ledger.shards(self.process, "submitted"):
+            if (shard.provider, shard.base_url) != (self.provider.kind, self.provider.base_url):
+                result.elsewhere += 1
+                continue
+            try:
+                info = self.provider.status(shard.batch_id or "")
+            except UnknownBatchError as error:
+                result.unknown.append(str(error))
+                continue
+            watch(info)
+            result.running += not info.ended
+            if info.ended or told(info) != {name: getattr(shard, name) for name in told(info)}:
+                news.append((shard, info))
+        if result.unknown and not news and not result.running:
+            raise UnknownBatchError(result.unknown[0])
+        for shard, info in news:
+            with self.locked():
+                self._take(shard, info, result)
+        return result
+
+    def _take(self, shard: Shard, info: BatchInfo, result: Collected) -> None:
+        now = self.ledger.shard(shard.id)
+        if now is None or now.state != "submitted":
+            return  # somebody else has brought it in
+        if info.status in QUEUED:
+            Queue(self.ledger, self.config).passed(shard)
+        self.ledger.update_shard(shard.id, **told(info))
+        if _files_are_late(info, now):
             result.running += 1
-            ledger.update_shard(shard.id, status=info.status)
-            continue
-        with locked():
-            if any(other.id == shard.id for other in ledger.shards(process, "submitted")):
-                _collect(shard, info, ledger, workspace, provider, accept, result)
-    return result
+        elif info.ended:
+            self._bring_in(shard, info, result)
+
+    def _bring_in(self, shard: Shard, info: BatchInfo, result: Collected) -> None:
+        files = [
+            self._fetched(file_id, self.workspace.results(shard.process, info.id, kind))
+            for file_id, kind in ((info.output_file_id, "output"), (info.error_file_id, "errors"))
+            if file_id
+        ]
+        recorder = Recorder(shard, self.ledger, self.config, self.accept, result)
+        with self.ledger.transaction():
+            for file in files:
+                for row in rows(file):
+                    recorder.take(row)
+            recorder.close(_without_row(info))
+            self.ledger.update_shard(shard.id, state="collected")
+            requeued = was_refused(info) and Queue(self.ledger, self.config).refused(shard, self.workspace)
+        result.batches += 1
+        result.requeued += requeued
+        if info.status == "failed" and not requeued:
+            result.failed.append(f"{info.id}: {info.message or 'the provider gave no reason'}")
+
+    def _fetched(self, file_id: str, path: Path) -> Path:
+        if not path.exists():
+            self.provider.download(file_id, path)
+        return path
 
 
-def _collect(
-    shard: Shard, info: BatchInfo, ledger: Ledger, workspace: Workspace, provider: BatchProvider, accept: Accept,
-    result: Collected,
-) -> None:  # fmt: skip
-    files = [
-        _fetched(file_id, workspace.results(shard.process, info.id, kind), provider)
-        for file_id, kind in ((info.output_file_id, "output"), (info.error_file_id, "errors"))
-        if file_id
-    ]
-    with ledger.transaction():
-        for file in files:
-            for row in rows(file):
-                _record(row, shard, ledger, accept, result)
-        rest = _without_row(info)
-        for key, generation, number in ledger.open_attempts(shard.id):
-            ledger.record(shard.process, key, generation, number, rest, None)
-            result.outcomes[rest.kind] += 1
-        ledger.update_shard(shard.id, state="collected", status=info.status, message=info.message)
-    result.batches += 1
-    if info.status == "failed":
-        result.failed.append(f"{info.id}: {info.message or 'the provider gave no reason'}")
+class Recorder:
+    """Gives the attempts of one shard their outcomes, row by row."""
 
+    def __init__(self, shard: Shard, ledger: Ledger, config: Config, accept: Accept, result: Collected) -> None:
+        self._shard, self._ledger, self._accept, self._result = shard, ledger, accept, result
+        self._pricing = Pricing(config)
+        self._open = ledger.open_attempts(shard.id)
 
-def _record(row: dict[str, Any], shard: Shard, ledger: Ledger, accept: Accept, result: Collected) -> None:
-    name = parse_custom_id(row.get("custom_id"))
-    expects = ledger.open_attempt(*name) if name and name[0] == shard.process else None
-    if name is None or expects is None:
-        result.strangers += 1
-        return
-    outcome = accepted(outcome_of(row), expects, accept)
-    ledger.record(*name, outcome, cost_of(outcome, shard.provider, shard.model))
-    result.outcomes[outcome.kind] += 1
+    def take(self, row: dict[str, Any]) -> None:
+        name = row.get("custom_id")
+        attempt = self._open.pop(name, None) if isinstance(name, str) else None
+        if attempt is None:
+            self._result.strangers += 1
+        else:
+            self._record(attempt, accepted(outcome_of(row), attempt.expects, self._accept))
+
+    def close(self, rest: Outcome) -> None:
+        """All that has no row gets the outcome `rest`."""
+        for attempt in self._open.values():
+            self._record(attempt, rest)
+        self._open = {}
+        self._ledger.mark_shard(self._shard.id)
+
+    def _record(self, attempt: OpenAttempt, outcome: Outcome) -> None:
+        cost = self._pricing.cost(outcome, self._shard.provider, self._shard.model)
+        self._ledger.record(attempt.id, outcome, cost)
+        self._result.count(outcome, cost)
 
 
 def accepted(outcome: Outcome, expects: int, accept: Accept) -> Outcome:
@@ -109,7 +172,7 @@ def rows(file: Path) -> Iterator[dict[str, Any]]:
             for line in lines:
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(row, dict):
                     yield row
@@ -117,10 +180,9 @@ def rows(file: Path) -> Iterator[dict[str, Any]]:
         raise WorkspaceError(f"{file} cannot be read ({error.strerror}): run the same command again.") from None
 
 
-def _fetched(file_id: str, path: Path, provider: BatchProvider) -> Path:
-    if not path.exists():
-        provider.download(file_id, path)
-    return path
+def _files_are_late(info: BatchInfo, before: Shard) -> bool:
+    """Some servers say `completed` a moment before they name the file; it is looked at once more."""
+    return info.status == "completed" != before.status and not info.output_file_id and info.done != 0
 
 
 def _without_row(info: BatchInfo) -> Outcome:
@@ -129,6 +191,6 @@ def _without_row(info: BatchInfo) -> Outcome:
         return Outcome("expired", message="the batch expired before this was answered")
     if info.status == "cancelled":
         return Outcome("cancelled", message="the batch was cancelled before this was answered")
-    if info.status == "failed" and "token_limit_exceeded" not in (info.message or ""):
+    if info.status == "failed" and not was_refused(info):
         return Outcome("api_error", code="batch_failed", message=info.message or "the batch failed")
     return Outcome("missing", message=info.message or "the answer is in neither file of the batch")

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 
+from pipeline.config import Config
 from pipeline.records import Outcome
 
 BATCH_DISCOUNT = 0.5  # OpenAI, "Batch API": 50 % of the synchronous price, for input and output
 MESSAGE_OVERHEAD = 8  # tokens that the chat format adds to a system and a user message
+_O200K = re.compile(r"gpt-4o|gpt-4\.1|gpt-[5-9]|o[1-9]|chatgpt-4o")  # the models that use o200k_base
 
 
-def batch_price(model: str) -> tuple[float, float] | None:
-    """(input, output) in dollars per token at batch price, or None where the model's price is not known."""
-    return _price(model)
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per token as a batch is billed."""
+
+    input: float
+    output: float
+    cached_input: float
 
 
-def cost_of(outcome: Outcome, provider: str, model: str) -> float | None:
-    """Dollars that an answer cost, from the tokens that it reports; nothing for a model that runs here."""
-    if provider == "local":
-        return 0.0
-    price = batch_price(model)
-    if price is None:
-        return None
-    return round(outcome.prompt_tokens * price[0] + outcome.completion_tokens * price[1], 9)
+@dataclass(frozen=True)
+class Pricing:
+    """The prices of one run: PRICES where it names the model, else genai-prices."""
+
+    config: Config
+
+    def price(self, model: str, provider: str = "openai") -> Price | None:
+        """None where it is not known. A model that runs here costs nothing."""
+        if provider == "local":
+            return Price(0.0, 0.0, 0.0)
+        own = self.config.price_for(model)
+        if own is None:
+            return _listed(model)
+        cached = own.input if own.cached_input is None else own.cached_input
+        return Price(own.input / 1e6, own.output / 1e6, cached / 1e6)
+
+    def cost(self, outcome: Outcome, provider: str, model: str) -> float | None:
+        """Dollars that an answer cost, from the tokens that it reports, or None where the price is not known.
+
+        Reasoning tokens are among the completion tokens. Cached ones are billed in full unless PRICES says otherwise:
+        not every batch gets that discount, and a bill should not be larger than what was shown.
+        """
+        price = self.price(model, provider)
+        if price is None:
+            return None
+        cached = min(outcome.cached_tokens, outcome.prompt_tokens)
+        full = (outcome.prompt_tokens - cached) * price.input + outcome.completion_tokens * price.output
+        return round(full + cached * price.cached_input, 9)
 
 
 def count_tokens(text: str) -> int:
     """Tokens of `text` in o200k_base, the encoding of gpt-4o and later; an estimate for other models."""
     return sum(len(_encoding().encode_ordinary(text[i : i + 500_000])) for i in range(0, len(text), 500_000))
+
+
+def counts_are_exact(model: str) -> bool:
+    """Whether `count_tokens` uses the model's own encoding."""
+    return _O200K.match(model) is not None
 
 
 @lru_cache(maxsize=1)
@@ -38,7 +71,7 @@ def _encoding():  # type: ignore[no-untyped-def]
 
 
 @lru_cache(maxsize=64)
-def _price(model: str) -> tuple[float, float] | None:
+def _listed(model: str) -> Price | None:
     from genai_prices import Usage, calc_price
 
     try:
@@ -46,4 +79,5 @@ def _price(model: str) -> tuple[float, float] | None:
     except LookupError:
         return None
     scale = BATCH_DISCOUNT / 1_000_000
-    return float(price.input_price) * scale, float(price.output_price) * scale
+    full = float(price.input_price) * scale
+    return Price(full, float(price.output_price) * scale, full)

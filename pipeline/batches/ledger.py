@@ -1,43 +1,21 @@
-"""SQLite: what was asked, where it went, what came back. Everything that must survive a crash is in here."""
+"""What was asked, where it went, what came back. Everything that must survive a crash is in here."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
+from pipeline.batches.database import Database
 from pipeline.batches.standing import Attempt
-from pipeline.errors import WorkspaceError
 from pipeline.records import Ask, Outcome, Recipe, Usage
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS recipe (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
--- What each page asks now. Answers to anything else are kept, and not merged.
-CREATE TABLE IF NOT EXISTS ask (
-    process TEXT, source TEXT, page INTEGER, part INTEGER,
-    key TEXT NOT NULL, generation INTEGER NOT NULL, basis TEXT NOT NULL, recipe INTEGER NOT NULL,
-    PRIMARY KEY (process, source, page, part)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS ask_key ON ask (key, process);
-CREATE TABLE IF NOT EXISTS attempt (
-    process TEXT NOT NULL, key TEXT NOT NULL, generation INTEGER NOT NULL, number INTEGER NOT NULL,
-    shard INTEGER NOT NULL, expects INTEGER NOT NULL,
-    outcome TEXT, code TEXT, message TEXT, content TEXT,
-    prompt_tokens INTEGER DEFAULT 0, cached_tokens INTEGER DEFAULT 0,
-    completion_tokens INTEGER DEFAULT 0, reasoning_tokens INTEGER DEFAULT 0, cost_usd REAL,
-    PRIMARY KEY (key, process, generation, number));
-CREATE INDEX IF NOT EXISTS attempt_shard ON attempt (shard);
--- One file of requests, which becomes one batch. state: written, uploaded, creating, submitted, collected.
-CREATE TABLE IF NOT EXISTS shard (
-    id INTEGER PRIMARY KEY, process TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL,
-    provider TEXT NOT NULL, base_url TEXT NOT NULL, model TEXT NOT NULL,
-    requests INTEGER NOT NULL, bytes INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    file_id TEXT, batch_id TEXT, status TEXT, message TEXT);
--- Documents whose file does not yet show what is in here.
-CREATE TABLE IF NOT EXISTS dirty (process TEXT, source TEXT, PRIMARY KEY (process, source)) WITHOUT ROWID;
-"""
+UNSENT = ("written", "uploaded", "creating")
+Failure = dict[str, Any]  # page, kind, message, attempts
+QUEUE_MEMORY_S = 86_400  # by then every batch that filled the queue has ended, whoever sent it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +28,20 @@ class CurrentAsk:
     generation: int
     basis: str
     recipe: int
+    expects: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt without an outcome, by its row in the ledger. `expects`: verdicts that its answer has to bring."""
+
+    id: int
+    expects: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A file of requests and the batch it became."""
+    """A file of requests and the batch it became. Moments are seconds (Unix), as the provider told them last."""
 
     id: int
     process: str
@@ -70,6 +57,27 @@ class Shard:
     batch_id: str | None = None
     status: str | None = None
     message: str | None = None
+    created: int | None = None
+    since: int | None = None
+    expires: int | None = None
+    done: int | None = None
+    failed: int | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    cleaned: int = 0
+
+    @property
+    def unsent(self) -> bool:
+        return self.state in UNSENT
+
+
+@dataclass(frozen=True, slots=True)
+class PastAnswers:
+    """Output tokens of the accepted answers so far: how many, their mean and their variance."""
+
+    count: int
+    mean: float
+    variance: float
 
 
 def custom_id(process: str, key: str, generation: int, number: int) -> str:
@@ -80,38 +88,13 @@ def custom_id(process: str, key: str, generation: int, number: int) -> str:
 def parse_custom_id(text: object) -> tuple[str, str, int, int] | None:
     """(process, key, generation, number), or None where the id is none of ours."""
     parts = text.split("-") if isinstance(text, str) else []
-    if len(parts) != 4 or not parts[2].isdigit() or not parts[3].isdigit():
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts[2:]):
         return None
     return parts[0], parts[1], int(parts[2]), int(parts[3])
 
 
-class Ledger:
-    """Raises WorkspaceError where the file cannot be opened, read or written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _told(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the block or nothing of it."""
-        with _told(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                if self._db.in_transaction:  # SQLite ends some transactions itself, on a full disk for one
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+class Ledger(Database):
+    """Asks, attempts, shards and documents. Raises WorkspaceError where the file cannot be read or written."""
 
     # What is asked now
 
@@ -123,49 +106,179 @@ class Ledger:
     def recipe(self, number: int) -> Recipe:
         return Recipe.model_validate_json(self._one("SELECT json FROM recipe WHERE id = ?", number)[0])
 
-    def current(self, process: str, source: str) -> list[CurrentAsk]:
-        """What a document asks now in one stage, in the order of its pages."""
-        query = "SELECT page, part, key, generation, basis, recipe FROM ask WHERE process = ? AND source = ?"
-        return [CurrentAsk(*row) for row in self._all(query, process, source)]
-
     def has_asks(self, process: str) -> bool:
         return bool(self._all("SELECT 1 FROM ask WHERE process = ? LIMIT 1", process))
 
-    def set_current(self, ask: Ask, key: str, generation: int, recipe: int) -> None:
-        """Make this what the page asks, and mark its document where that is news."""
+    def current(self, process: str, source: str) -> list[CurrentAsk]:
+        """What a document asks now in one stage, in the order of its pages."""
+        query = f"SELECT {_ASK} FROM ask WHERE process = ? AND source = ? ORDER BY page, part"
+        return [CurrentAsk(*row) for row in self._all(query, process, source)]
+
+    def set_current(self, ask: Ask, key: str, generation: int, recipe: int) -> CurrentAsk | None:
+        """Make this what the page asks, and mark its document where that is news. Returns what it asked before."""
+        new = CurrentAsk(ask.page, ask.part, key, generation, ask.basis, recipe, ask.expects)
         place = (ask.process, ask.source, ask.page, ask.part)
-        asked = (key, generation, ask.basis, recipe)
-        query = (
-            "SELECT key, generation, basis, recipe FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?"
-        )
-        if self._all(query, *place) != [asked]:
-            self._run("INSERT OR REPLACE INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *place, *asked)
+        query = f"SELECT {_ASK} FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?"
+        before = next((CurrentAsk(*row) for row in self._all(query, *place)), None)
+        if before != new:
+            values = (*place, key, generation, ask.basis, recipe, ask.expects)
+            self._run("INSERT OR REPLACE INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values)
             self.mark_dirty(ask.process, ask.source)
+        return before
+
+    def is_asked(self, ask: Ask) -> bool:
+        """Whether its page has a current ask in its stage, this or another."""
+        query = "SELECT 1 FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?"
+        return bool(self._all(query, ask.process, ask.source, ask.page, ask.part))
+
+    def asked(self, process: str, key: str) -> CurrentAsk | None:
+        """One of the current asks with this key (its newest generation), or None where no page asks it now."""
+        query = f"SELECT {_ASK} FROM ask WHERE key = ? AND process = ? ORDER BY generation DESC LIMIT 1"
+        return next((CurrentAsk(*row) for row in self._all(query, key, process)), None)
 
     def generation(self, process: str, key: str) -> int:
         """The newest generation of a key: 0 until it is asked again on purpose."""
         query = "SELECT max(generation) FROM attempt WHERE key = ? AND process = ?"
         return int(self._one(query, key, process)[0] or 0)
 
+    # Attempts
+
     def attempts(self, process: str, key: str, generation: int) -> list[Attempt]:
-        """All attempts of an ask, oldest first."""
+        """All attempts of an ask, oldest first, without their content."""
         query = (
-            "SELECT number, outcome, code, message, content FROM attempt"
+            "SELECT number, outcome, code, message, NULL FROM attempt"
             " WHERE key = ? AND process = ? AND generation = ? ORDER BY number"
         )
         return [Attempt(*row) for row in self._all(query, key, process, generation)]
+
+    def attempts_of(self, process: str, source: str) -> Iterator[tuple[int, Attempt]]:
+        """(page, attempt) of all current asks of a document, by page and number; content where it was accepted."""
+        query = (
+            "SELECT page, number, outcome, code, message, content FROM ask"
+            " JOIN attempt USING (key, process, generation) LEFT JOIN answer ON answer.attempt = attempt.id"
+            " WHERE ask.process = ? AND source = ? ORDER BY page, part, number"
+        )
+        for page, *values in self._all(query, process, source):
+            yield page, Attempt(*values)
+
+    def add_attempt(
+        self, process: str, key: str, generation: int, number: int, shard: int, expects: int, tokens: int
+    ) -> OpenAttempt:
+        """`expects`: how many verdicts the answer has to bring; `tokens`: of its request, as far as we can count."""
+        self._mark_askers(process, key)
+        query = (
+            "INSERT INTO attempt (process, key, generation, number, shard, expects, tokens)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+        )
+        return OpenAttempt(self._run(query, process, key, generation, number, shard, expects, tokens), expects)
+
+    def open_attempt(self, process: str, key: str, generation: int, number: int) -> OpenAttempt | None:
+        """The attempt, or None where it is unknown or has its outcome already."""
+        query = (
+            "SELECT id, expects FROM attempt"
+            " WHERE key = ? AND process = ? AND generation = ? AND number = ? AND outcome IS NULL"
+        )
+        return next((OpenAttempt(*row) for row in self._all(query, key, process, generation, number)), None)
+
+    def open_attempts(self, shard: int) -> dict[str, OpenAttempt]:
+        """A shard's attempts without an outcome, by custom id."""
+        query = (
+            "SELECT process, key, generation, number, id, expects FROM attempt WHERE shard = ? AND outcome IS NULL"
+            " ORDER BY id"
+        )
+        return {custom_id(*row[:4]): OpenAttempt(*row[4:]) for row in self._all(query, shard)}
+
+    def wanted_attempts(self, shard: int) -> set[str]:
+        """The custom ids of a shard's open attempts that some page still asks."""
+        query = (
+            "SELECT DISTINCT attempt.process, key, generation, number FROM attempt"
+            " JOIN ask USING (key, process, generation) WHERE shard = ? AND outcome IS NULL"
+        )
+        return {custom_id(*row) for row in self._all(query, shard)}
+
+    def is_waiting(self, process: str, asked: CurrentAsk) -> bool:
+        """Whether an ask has an attempt that was not sent yet, so that it costs nothing to drop it."""
+        query = (
+            "SELECT 1 FROM attempt JOIN shard ON shard.id = shard WHERE key = ? AND attempt.process = ?"
+            " AND generation = ? AND outcome IS NULL AND state IN ('written', 'uploaded')"
+        )
+        return bool(self._all(query, asked.key, process, asked.generation))
+
+    def shard_of(self, attempt: int) -> int:
+        return int(self._one("SELECT shard FROM attempt WHERE id = ?", attempt)[0])
+
+    def move_attempt(self, process: str, key: str, generation: int, number: int, shard: int) -> None:
+        """Put an attempt that was not sent yet into another shard."""
+        query = "UPDATE attempt SET shard = ? WHERE key = ? AND process = ? AND generation = ? AND number = ?"
+        self._run(query, shard, key, process, generation, number)
+
+    def attempt_tokens(self, process: str, key: str, generation: int, number: int) -> tuple[int, int]:
+        """(expects, tokens) of an attempt."""
+        query = "SELECT expects, tokens FROM attempt WHERE key = ? AND process = ? AND generation = ? AND number = ?"
+        expects, tokens = self._one(query, key, process, generation, number)
+        return expects, tokens
+
+    def record(self, attempt: int, outcome: Outcome, cost_usd: float | None) -> None:
+        """Give an open attempt its outcome. Mark the documents that it concerns with `mark_shard` afterwards."""
+        self._run(
+            "UPDATE attempt SET outcome = ?, code = ?, message = ?, prompt_tokens = ?, cached_tokens = ?,"
+            " completion_tokens = ?, reasoning_tokens = ?, cost_usd = ? WHERE id = ? AND outcome IS NULL",
+            outcome.kind, outcome.code, outcome.message, outcome.prompt_tokens, outcome.cached_tokens,
+            outcome.completion_tokens, outcome.reasoning_tokens, cost_usd, attempt,
+        )  # fmt: skip
+        if outcome.kind == "ok":
+            self._run("INSERT INTO answer VALUES (?, ?)", attempt, outcome.content)
+
+    # Tokens and dollars
+
+    def usage(self, process: str, source: str | None = None) -> Usage:
+        """What a stage has used so far, all attempts together: of one document's current asks, or in all."""
+        table, values = "attempt", [process]
+        if source is not None:
+            asked = "SELECT DISTINCT key, process, generation FROM ask WHERE process = ? AND source = ?"
+            table, values = f"attempt JOIN ({asked}) USING (key, process, generation)", [process, source, process]
+        query = (
+            "SELECT count(outcome), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0),"
+            " coalesce(sum(completion_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(cost_usd),"
+            " coalesce(sum(prompt_tokens > 0 AND cost_usd IS NULL), 0)"
+            f" FROM {table} WHERE process = ? AND outcome IS NOT NULL"
+        )
+        *counts, cost, unpriced = self._one(query, *values)
+        names = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+        known = None if unpriced else round(cost or 0.0, 9)
+        return Usage(**dict(zip(names, counts, strict=True)), cost_usd=known)
+
+    def shard_usage(self, shard: int) -> tuple[int, int, float | None]:
+        """(input tokens, output tokens, dollars) of a shard's answers so far."""
+        query = (
+            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost_usd) FROM attempt"
+            " WHERE shard = ?"
+        )
+        prompt, completion, cost = self._one(query, shard)
+        return prompt, completion, cost
+
+    def past_answers(self, process: str, model: str) -> PastAnswers:
+        """Of this stage and model, whatever was asked."""
+        query = (
+            "SELECT count(*), avg(completion_tokens), avg(completion_tokens * completion_tokens) FROM attempt"
+            " JOIN shard ON shard.id = shard WHERE attempt.process = ? AND model = ? AND outcome = 'ok'"
+        )
+        count, mean, square = self._one(query, process, model)
+        return PastAnswers(count, mean or 0.0, max(0.0, (square or 0.0) - (mean or 0.0) ** 2))
+
+    def under_way(self) -> list[tuple[str, str, str, int, int]]:
+        """(process, provider, model, requests, input tokens) of all attempts that wait or are on their way."""
+        query = (
+            "SELECT attempt.process, provider, model, count(*), sum(attempt.tokens) FROM shard"
+            " JOIN attempt ON shard = shard.id WHERE state != 'collected' AND outcome IS NULL GROUP BY 1, 2, 3"
+        )
+        return [(row[0], row[1], row[2], row[3], row[4]) for row in self._all(query)]
 
     # Shards
 
     def next_shard_number(self) -> int:
         """Numbers are never used twice, so neither are file names."""
         return int(self._one("SELECT coalesce(max(id), 0) + 1 FROM shard")[0])
-
-    def add_attempt(self, process: str, key: str, generation: int, number: int, shard: int, expects: int) -> None:
-        """`expects`: how many verdicts the answer has to bring."""
-        self._mark_askers(process, key)
-        query = "INSERT INTO attempt (process, key, generation, number, shard, expects) VALUES (?, ?, ?, ?, ?, ?)"
-        self._run(query, process, key, generation, number, shard, expects)
 
     def add_shard(self, shard: Shard) -> None:
         names = list(Shard.__dataclass_fields__)
@@ -178,70 +291,30 @@ class Ledger:
         query = f"SELECT {columns} FROM shard WHERE (? IS NULL OR process = ?) AND (? IS NULL OR state = ?) ORDER BY id"
         return [Shard(*row) for row in self._all(query, process, process, state, state)]
 
-    def update_shard(self, number: int, **values: str | None) -> None:
+    def shard(self, number: int) -> Shard | None:
+        columns = ", ".join(Shard.__dataclass_fields__)
+        return next((Shard(*row) for row in self._all(f"SELECT {columns} FROM shard WHERE id = ?", number)), None)
+
+    def update_shard(self, number: int, **values: str | int | None) -> None:
         assignments = ", ".join(f"{name} = ?" for name in values)
         self._run(f"UPDATE shard SET {assignments} WHERE id = ?", *values.values(), number)
 
-    def drop_shard(self, number: int) -> None:
-        """Forget a shard that was never uploaded, and its attempts."""
-        with self.transaction():
-            self._run("DELETE FROM attempt WHERE shard = ?", number)
-            self._run("DELETE FROM shard WHERE id = ?", number)
+    def forget_shard(self, number: int) -> None:
+        """Take out a shard of which nothing was sent, and the attempts that are still in it."""
+        self._run("DELETE FROM attempt WHERE shard = ?", number)
+        self._run("DELETE FROM shard WHERE id = ?", number)
 
-    # What came back
+    # What a provider is known to queue
 
-    def is_wanted(self, shard: int) -> bool:
-        """Whether any open attempt of a shard still answers what some page asks now."""
-        asked = "SELECT 1 FROM attempt JOIN ask USING (key, process, generation)"
-        query = f"{asked} WHERE shard = ? AND outcome IS NULL LIMIT 1"
-        return bool(self._all(query, shard))
+    def queue_limit(self, provider: str, base_url: str, model: str) -> int | None:
+        """Input tokens, or None where nothing was refused lately."""
+        query = "SELECT tokens FROM queue WHERE provider = ? AND base_url = ? AND model = ? AND since > ?"
+        rows = self._all(query, provider, base_url, model, int(time.time()) - QUEUE_MEMORY_S)
+        return int(rows[0][0]) if rows else None
 
-    def open_attempt(self, process: str, key: str, generation: int, number: int) -> int | None:
-        """How many verdicts the attempt has to bring, or None where it is unknown or has its outcome already."""
-        query = (
-            "SELECT expects FROM attempt"
-            " WHERE key = ? AND process = ? AND generation = ? AND number = ? AND outcome IS NULL"
-        )
-        row = self._all(query, key, process, generation, number)
-        return int(row[0][0]) if row else None
-
-    def open_attempts(self, shard: int) -> list[tuple[str, int, int]]:
-        """(key, generation, number) of a shard's attempts without an outcome."""
-        query = "SELECT key, generation, number FROM attempt WHERE shard = ? AND outcome IS NULL"
-        return [(row[0], row[1], row[2]) for row in self._all(query, shard)]
-
-    def record(
-        self, process: str, key: str, generation: int, number: int, outcome: Outcome, cost_usd: float | None
-    ) -> None:
-        """Give an attempt its outcome, and mark the documents that it concerns."""
-        self._run(
-            "UPDATE attempt SET outcome = ?, code = ?, message = ?, content = ?, prompt_tokens = ?, cached_tokens = ?,"
-            " completion_tokens = ?, reasoning_tokens = ?, cost_usd = ?"
-            " WHERE key = ? AND process = ? AND generation = ? AND number = ? AND outcome IS NULL",
-            outcome.kind, outcome.code, outcome.message, outcome.content, outcome.prompt_tokens, outcome.cached_tokens,
-            outcome.completion_tokens, outcome.reasoning_tokens, cost_usd, key, process, generation, number,
-        )  # fmt: skip
-        self._mark_askers(process, key)
-
-    def failed_asks(self, process: str) -> list[tuple[str, CurrentAsk]]:
-        """(document, ask) of the current asks that have attempts, none accepted and none on its way."""
-        query = (
-            "SELECT source, page, part, key, generation, basis, recipe FROM ask WHERE process = ? AND (key, process,"
-            " generation) IN (SELECT key, process, generation FROM attempt WHERE process = ? GROUP BY key, generation"
-            " HAVING sum(outcome = 'ok') = 0 AND count(outcome) = count(*)) ORDER BY source, page, part"
-        )
-        return [(row[0], CurrentAsk(*row[1:])) for row in self._all(query, process, process)]
-
-    def usage(self, process: str, source: str) -> Usage:
-        """What the current asks of a document have used so far, all their attempts together."""
-        query = (
-            "SELECT count(outcome), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0),"
-            " sum(cost_usd), count(cost_usd) FROM attempt JOIN (SELECT DISTINCT key, process, generation FROM ask"
-            " WHERE process = ? AND source = ?) USING (key, process, generation) WHERE outcome IS NOT NULL"
-        )
-        requests, prompt, completion, cost, priced = self._one(query, process, source)
-        known = cost if priced else (None if requests else 0.0)
-        return Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_usd=known)
+    def set_queue_limit(self, provider: str, base_url: str, model: str, tokens: int) -> None:
+        values = (provider, base_url, model, tokens, int(time.time()))
+        self._run("INSERT OR REPLACE INTO queue VALUES (?, ?, ?, ?, ?)", *values)
 
     # Documents to be written
 
@@ -249,35 +322,45 @@ class Ledger:
         query = "INSERT OR IGNORE INTO dirty SELECT process, source FROM ask WHERE key = ? AND process = ?"
         self._run(query, key, process)
 
+    def mark_shard(self, shard: int) -> None:
+        """Mark all documents that ask what is in this shard."""
+        query = (
+            "INSERT OR IGNORE INTO dirty SELECT DISTINCT ask.process, source FROM attempt"
+            " JOIN ask USING (key, process) WHERE shard = ?"
+        )
+        self._run(query, shard)
+
     def mark_dirty(self, process: str, source: str) -> None:
         self._run("INSERT OR IGNORE INTO dirty VALUES (?, ?)", process, source)
+
+    def mark_merged(
+        self, process: str, source: str, size: int, statuses: Mapping[str, int], failures: Sequence[Failure]
+    ) -> None:
+        """The document's file, of `size` bytes, shows all that is in here; `statuses`: its pages by status."""
+        self._run("DELETE FROM dirty WHERE process = ? AND source = ?", process, source)
+        values = (size, json.dumps(statuses), json.dumps(failures) if failures else None)
+        self._run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?)", process, source, *values)
+
+    def failures(self, process: str) -> dict[str, list[Failure]]:
+        """The asks of each document that were given up."""
+        query = "SELECT source, failures FROM merged WHERE process = ? AND failures IS NOT NULL"
+        return {source: json.loads(failures) for source, failures in self._all(query, process)}
+
+    def all_merged(self, process: str) -> Iterator[tuple[str, Counter[str]]]:
+        """(document, its pages by status as its file shows them)."""
+        for source, statuses in self._all("SELECT source, statuses FROM merged WHERE process = ?", process):
+            yield source, Counter(json.loads(statuses))
+
+    def merged(self, process: str, source: str) -> tuple[int, Counter[str]] | None:
+        """(bytes, pages by status) of a document's file, or None where none was written by this ledger."""
+        rows = self._all("SELECT size, statuses FROM merged WHERE process = ? AND source = ?", process, source)
+        return (rows[0][0], Counter(json.loads(rows[0][1]))) if rows else None
 
     def is_dirty(self, process: str, source: str) -> bool:
         return bool(self._all("SELECT 1 FROM dirty WHERE process = ? AND source = ?", process, source))
 
-    def mark_clean(self, process: str, source: str) -> None:
-        self._run("DELETE FROM dirty WHERE process = ? AND source = ?", process, source)
 
-    def _run(self, query: str, *values: object) -> None:
-        with _told(self.path):
-            self._db.execute(query, values)
-
-    def _all(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
-        with _told(self.path):
-            return self._db.execute(query, values).fetchall()
-
-    def _one(self, query: str, *values: object) -> tuple:  # type: ignore[type-arg]
-        return self._all(query, *values)[0]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise WorkspaceError(
-            f"{path} cannot be used ({error}): make room, mend its rights, or restore it from a copy."
-        ) from None
+_ASK = "page, part, key, generation, basis, recipe, expects"
 
 
 def canonical(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pipeline.records import Outcome, OutcomeKind
 
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found")
 _ENDINGS: dict[str, OutcomeKind] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 
 
@@ -67,7 +68,13 @@ def _failed(error: object, status: int | None) -> Outcome:
     code = told.get("code") or told.get("type")
     message = told.get("message") or (error if isinstance(error, str) else json.dumps(error))
     kind = _ENDINGS.get(str(code), "api_error")
-    return Outcome(kind=kind, code=str(status or code or "unknown"), message=str(message)[:500])
+    refused = str(told.get("param") or code) if status in (None, 400, 422) and _names_parameter(told) else None
+    return Outcome(kind=kind, code=str(status or code or "unknown"), message=str(message)[:500], parameter=refused)
+
+
+def _names_parameter(error: Mapping[str, Any]) -> bool:
+    """Whether the request was refused for how it is made, and not for the page that it is about."""
+    return bool(error.get("param")) or error.get("code") in _PARAMETER_CODES
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

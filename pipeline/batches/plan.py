@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from pipeline.batches.ledger import Ledger, Shard
-from pipeline.batches.requests import OpenShard, RequestBuilder, ShardCaps, check_size
-from pipeline.batches.standing import standing
+from pipeline.batches.ledger import CurrentAsk, Ledger
+from pipeline.batches.requests import RequestBuilder, check_size
+from pipeline.batches.shards import Destination, ShardCaps, ShardWriter
+from pipeline.batches.standing import Standing, standing
 from pipeline.config import Config
-from pipeline.records import Ask, Outcome
-from pipeline.workspace import Workspace, replacing
+from pipeline.errors import ConsentError
+from pipeline.records import Ask, Outcome, Recipe
+from pipeline.workspace import Workspace
 
 
 @dataclass
 class Plan:
-    """How the asks of one run stand, each counted once."""
+    """How the asks of one run stand, each counted once.
+
+    `documents`: those with something to send. `asked_anew`: requests for pages that have been asked before, by reason;
+    `paid_anew`: how many of them replace an answer that was or will be paid for.
+    """
 
     answered: int = 0
     in_flight: int = 0
     given_up: int = 0
     to_send: int = 0
-    shards: int = 0
+    documents: int = 0
     tokens: int = 0
+    shards: list[int] = field(default_factory=list)
+    asked_anew: Counter[str] = field(default_factory=Counter)
+    anew_tokens: int = 0
+    paid_anew: int = 0
     first: Ask | None = None
 
     @property
@@ -31,86 +42,133 @@ class Plan:
         return self.answered + self.in_flight + self.given_up + self.to_send
 
 
-def plan(asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger, workspace: Workspace, config: Config) -> Plan:
+@dataclass(frozen=True)
+class Again:
+    """What is asked again on purpose: everything that has an answer or was given up, or only what was given up."""
+
+    only_failed: bool = False
+
+    def includes(self, stand: Standing) -> bool:
+        return stand.state == "given_up" or (stand.state == "answered" and not self.only_failed)
+
+
+class _Undone(Exception):
+    """Nothing of the plan is kept."""
+
+
+def plan(
+    asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger, workspace: Workspace, config: Config,
+    agree: Callable[[Plan], bool], again: Again | None = None, dry: bool = False,
+) -> Plan:  # fmt: skip
     """Make `asks` the current ones, and write those that have to be sent into shard files.
 
-    All or nothing: the ledger knows of the files only when all of them are on disk.
+    All or nothing: if `agree`, which is shown the plan, returns False or raises, everything is as it was before. With `dry` no file is written.
     """
-    drop_unsent(builder.recipe.process, ledger, workspace)
+    recipe = builder.recipe
+    to = Destination(recipe.process, recipe.provider, recipe.base_url, recipe.model)
+    caps = ShardCaps.of(config, ledger.queue_limit(recipe.provider, recipe.base_url, recipe.model))
     made = Plan()
-    with ledger.transaction(), ExitStack() as files:
-        recipe = ledger.recipe_id(builder.recipe)
-        writer = _ShardWriter(builder, ledger, workspace, ShardCaps.of(config), files)
-        for ask in asks:
-            key = builder.key(ask)
-            generation = ledger.generation(ask.process, key)
-            ledger.set_current(ask, key, generation, recipe)
-            stand = standing(ledger.attempts(ask.process, key, generation), config.max_attempts)
-            setattr(made, stand.state, getattr(made, stand.state) + 1)
-            if stand.state == "to_send":
-                made.first = made.first or ask
-                writer.add(ask, key, generation, stand.next_number, stand.larger_budget)
-        writer.close()
-        made.shards, made.tokens = writer.shards, writer.tokens
+    try:
+        with ledger.transaction():
+            with ShardWriter(to, ledger, workspace, caps, dry) as writer:
+                planner = _Planner(builder, ledger, config, writer, again, made)
+                for ask in asks:
+                    planner.take(ask)
+            made.shards = writer.sizes
+            if not agree(made):
+                raise _Undone
+    except _Undone:
+        pass
     return made
 
 
-def drop_unsent(process: str, ledger: Ledger, workspace: Workspace) -> None:
-    """Forget files of which no batch was made: what they ask may have changed since."""
-    for shard in ledger.shards(process):
-        if shard.state in ("written", "uploaded"):
-            ledger.drop_shard(shard.id)
-            workspace.shard(process, shard.id).unlink(missing_ok=True)
+class _Planner:
+    """Decides ask by ask, and counts."""
+
+    def __init__(
+        self, builder: RequestBuilder, ledger: Ledger, config: Config, writer: ShardWriter, again: Again | None,
+        made: Plan,
+    ) -> None:  # fmt: skip
+        self._builder, self._ledger, self._config, self._writer = builder, ledger, config, writer
+        self._again, self._made = again, made
+        self._recipe = ledger.recipe_id(builder.recipe)
+        self._recipe_of = lru_cache(maxsize=256)(ledger.recipe)
+        self._last_source = ""
+
+    def take(self, ask: Ask) -> None:
+        key = self._builder.key(ask)
+        generation = self._ledger.generation(ask.process, key)
+        stand = self._standing(ask.process, key, generation)
+        if self._again and self._again.includes(stand):
+            generation, stand = generation + 1, standing([], self._config.max_attempts)
+        before = self._ledger.set_current(ask, key, generation, self._recipe)
+        setattr(self._made, stand.state, getattr(self._made, stand.state) + 1)
+        if stand.state == "to_send":
+            tokens = self._send(ask, key, generation, stand)
+            if before and (before.key, before.generation) != (key, generation):
+                self._note_anew(ask, before, key, tokens)
+
+    def _standing(self, process: str, key: str, generation: int) -> Standing:
+        return standing(self._ledger.attempts(process, key, generation), self._config.max_attempts)
+
+    def _send(self, ask: Ask, key: str, generation: int, stand: Standing) -> int:
+        line = self._builder.line(ask, key, generation, stand.next_number, stand.larger_budget)
+        tokens = self._builder.tokens(ask)
+        check_size(ask, len(line), tokens, self._config)
+        number = self._writer.add(line, tokens)
+        self._ledger.add_attempt(ask.process, key, generation, stand.next_number, number, ask.expects, tokens)
+        self._made.first = self._made.first or ask
+        self._made.tokens += tokens
+        self._made.documents += ask.source != self._last_source
+        self._last_source = ask.source
+        return tokens
+
+    def _note_anew(self, ask: Ask, before: CurrentAsk, key: str, tokens: int) -> None:
+        """Count an ask that takes the place of one that has its answer, or had it on the way."""
+        old = self._recipe_of(before.recipe)
+        stand = self._standing(ask.process, before.key, before.generation)
+        if stand.state not in ("answered", "in_flight") or self._ledger.is_waiting(ask.process, before):
+            return
+        on_purpose = before.key == key
+        reason = "on purpose" if on_purpose else what_changed(old, self._builder.recipe, before.basis != ask.basis)
+        self._made.asked_anew[reason] += 1
+        self._made.anew_tokens += tokens
+        self._made.paid_anew += not on_purpose and "local" not in (old.provider, self._builder.recipe.provider)
+
+
+def check_not_lost(process: str, ledger: Ledger, workspace: Workspace) -> None:
+    """Raises ConsentError where batches were sent from here of which the ledger knows nothing: it was lost."""
+    noted = workspace.batch_ids(process)
+    if noted.exists() and noted.read_text(encoding="utf-8").strip() and not ledger.shards(process):
+        results = workspace.root / "batches" / process
+        raise ConsentError(
+            f"{ledger.path} is new, but {noted} names batches that were sent from here. Bring their answers in with  "
+            f"python retrieve_results.py --process {process} --results {results}/*.output.jsonl , or add --yes to ask "
+            "(and pay for) everything anew."
+        )
+
+
+def what_changed(old: Recipe, new: Recipe, text_changed: bool) -> str:
+    """Why an answered page is asked anew, in a few words."""
+    reasons = {
+        "another provider": (old.provider, old.base_url) != (new.provider, new.base_url),
+        "another model": old.model != new.model,
+        "the prompt changed": old.prompt_sha256 != new.prompt_sha256,
+        "the answer format changed": old.schema_sha256 != new.schema_sha256,
+        "the parameters changed": old.params != new.params,
+        "the text changed" if new.process == "extraction" else "what it asks about changed": text_changed,
+    }
+    return ", ".join(reason for reason, holds in reasons.items() if holds) or "the endpoint changed"
 
 
 def drop_outdated_local(process: str, ledger: Ledger) -> None:
     """Give up local batches that nobody asks for any more: they are not paid for, and would take their time."""
+    outcome = Outcome("cancelled", message="asked differently since")
     for shard in ledger.shards(process, "submitted"):
-        if shard.provider == "local" and not ledger.is_wanted(shard.id):
-            outcome = Outcome("cancelled", message="asked differently since")
-            with ledger.transaction():
-                for key, generation, number in ledger.open_attempts(shard.id):
-                    ledger.record(process, key, generation, number, outcome, None)
-                ledger.update_shard(shard.id, state="collected", status="cancelled")
-
-
-class _ShardWriter:
-    """Fills one file after another; a file takes its name only when it is whole."""
-
-    def __init__(
-        self, builder: RequestBuilder, ledger: Ledger, workspace: Workspace, caps: ShardCaps, files: ExitStack
-    ) -> None:
-        self._builder, self._ledger, self._workspace, self._caps, self._files = builder, ledger, workspace, caps, files
-        self._open: OpenShard | None = None
-        self._number = ledger.next_shard_number()
-        self.shards = 0
-        self.tokens = 0
-
-    def add(self, ask: Ask, key: str, generation: int, number: int, larger_budget: bool) -> None:
-        line = self._builder.line(ask, key, generation, number, larger_budget)
-        tokens = self._builder.tokens(ask)
-        check_size(ask, len(line), tokens, self._caps)
-        if self._open and not self._open.has_room(len(line), tokens):
-            self.close()
-        if self._open is None:
-            path = self._workspace.shard(ask.process, self._number)
-            self._open = OpenShard(self._files.enter_context(replacing(path, durable=True)), self._caps)
-        self._open.add(line, tokens)
-        self._ledger.add_attempt(ask.process, key, generation, number, self._number, ask.expects)
-
-    def close(self) -> None:
-        if self._open is None:
-            return
-        self._files.pop_all().close()  # the file takes its name now, before the ledger speaks of it
-        recipe = self._builder.recipe
-        path = self._workspace.shard(recipe.process, self._number).relative_to(self._workspace.root).as_posix()
-        self._ledger.add_shard(
-            Shard(
-                self._number, recipe.process, path, "written", recipe.provider, recipe.base_url, recipe.model,
-                self._open.n_requests, self._open.n_bytes, self._open.n_tokens,
-            )
-        )  # fmt: skip
-        self.shards += 1
-        self.tokens += self._open.n_tokens
-        self._number += 1
-        self._open = None
+        if shard.provider != "local" or ledger.wanted_attempts(shard.id):
+            continue
+        with ledger.transaction():
+            for attempt in ledger.open_attempts(shard.id).values():
+                ledger.record(attempt.id, outcome, None)
+            ledger.mark_shard(shard.id)
+            ledger.update_shard(shard.id, state="collected", status="cancelled")

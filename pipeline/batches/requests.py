@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import IO, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pipeline.batches.cost import MESSAGE_OVERHEAD, count_tokens
 from pipeline.batches.ledger import canonical, custom_id
@@ -28,7 +28,8 @@ class RequestBuilder:
     system: str
     fixed: dict[str, Any]
     fitted: Callable[[dict[str, Any], int], dict[str, Any]]
-    static_tokens: int = field(default=0)
+    static_tokens: int
+    _frames: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -59,8 +60,15 @@ class RequestBuilder:
 
     def key(self, ask: Ask) -> str:
         """Two asks with one key are one question: same place, same words, same model, schema and parameters."""
-        where = [self.recipe.provider, self.recipe.base_url, self.endpoint]
-        return hashlib.sha256(canonical([*where, self.body(ask)]).encode()).hexdigest()[:KEY_DIGITS]
+        return hashlib.sha256(self._frame(ask) + ask.content.encode()).hexdigest()[:KEY_DIGITS]
+
+    def _frame(self, ask: Ask) -> bytes:
+        """The hash of all that requests like this one have in common: hashed once, and not with every page."""
+        if ask.expects not in self._frames:
+            where = [self.recipe.provider, self.recipe.base_url, self.endpoint]
+            common = canonical([*where, self.body(replace(ask, content=""))])
+            self._frames[ask.expects] = hashlib.sha256(common.encode()).digest()
+        return self._frames[ask.expects]
 
     def line(self, ask: Ask, key: str, generation: int, number: int, larger_budget: bool) -> bytes:
         """One line of a batch file: ASCII alone, so that no reader can split it at an exotic line separator."""
@@ -77,44 +85,10 @@ class RequestBuilder:
         return self.static_tokens + count_tokens(ask.content)
 
 
-@dataclass
-class ShardCaps:
-    """No batch may have more of any of these."""
-
-    max_requests: int
-    max_bytes: int
-    max_tokens: int | None
-
-    @classmethod
-    def of(cls, config: Config) -> ShardCaps:
-        return cls(config.max_requests_per_batch, config.max_bytes_per_batch, config.max_enqueued_tokens)
-
-
-@dataclass
-class OpenShard:
-    """A batch file being filled."""
-
-    file: IO[bytes]
-    caps: ShardCaps
-    n_requests: int = 0
-    n_bytes: int = 0
-    n_tokens: int = 0
-
-    def has_room(self, n_bytes: int, n_tokens: int) -> bool:
-        within = self.n_requests < self.caps.max_requests and self.n_bytes + n_bytes <= self.caps.max_bytes
-        return within and (self.caps.max_tokens is None or self.n_tokens + n_tokens <= self.caps.max_tokens)
-
-    def add(self, line: bytes, n_tokens: int) -> None:
-        self.file.write(line)
-        self.n_requests += 1
-        self.n_bytes += len(line)
-        self.n_tokens += n_tokens
-
-
-def check_size(ask: Ask, n_bytes: int, n_tokens: int, caps: ShardCaps) -> None:
+def check_size(ask: Ask, n_bytes: int, n_tokens: int, config: Config) -> None:
     """Raises ConfigError for a request that no batch can hold."""
-    over = n_bytes > caps.max_bytes or (caps.max_tokens is not None and n_tokens > caps.max_tokens)
-    if over:
+    most = config.max_enqueued_tokens
+    if n_bytes > config.max_bytes_per_batch or (most is not None and n_tokens > most):
         raise ConfigError(
             f"Page {ask.page} of {ask.source} alone ({n_bytes} bytes, {n_tokens} tokens) is over the size of a batch: "
             "raise MAX_BYTES_PER_BATCH or MAX_ENQUEUED_TOKENS in config.yaml."

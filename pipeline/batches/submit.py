@@ -5,32 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.batches.ledger import Ledger, Shard
+from pipeline.batches.queue import Queue
+from pipeline.batches.shards import tidy_unsent
+from pipeline.config import Config
 from pipeline.errors import ProviderError, UnsettledError
-from pipeline.providers.base import BatchInfo, BatchProvider
+from pipeline.providers.base import ENDED, BatchInfo, BatchProvider
 from pipeline.workspace import Workspace, append_line
-
-OPEN_STATES = ("written", "uploaded", "creating")
 
 
 def unsent(process: str, ledger: Ledger, provider: BatchProvider) -> list[Shard]:
     """The shards of a stage that are for this provider and have no batch yet."""
-    shards = [shard for shard in ledger.shards(process) if shard.state in OPEN_STATES]
-    return [shard for shard in shards if (shard.provider, shard.base_url) == (provider.kind, provider.base_url)]
+    shards = [shard for shard in ledger.shards(process) if shard.unsent]
+    return [shard for shard in shards if _is_for(shard, provider)]
 
 
 def submit(
-    process: str, ledger: Ledger, workspace: Workspace, provider: BatchProvider, done: Callable[[int], object]
-) -> int:
-    """Upload and start what is unsent; `done` is told the requests of each batch. Returns the number of batches.
+    process: str, ledger: Ledger, workspace: Workspace, provider: BatchProvider, config: Config,
+    done: Callable[[int], object] = lambda requests: None,
+) -> int:  # fmt: skip
+    """Upload and start what is unsent, as long as the provider's queue has room; the rest waits in the ledger.
 
+    `done` is told the requests of each batch. Returns the number of batches that were started.
     Raises ProviderError where the provider refuses, UnsettledError where it cannot be known whether it agreed.
     """
     note_batch_ids(process, ledger, workspace)
-    shards = unsent(process, ledger, provider)
-    for shard in shards:
+    tidy_unsent(ledger, workspace, config)
+    queue, looked, sent = Queue(ledger, config), False, 0
+    for shard in unsent(process, ledger, provider):
+        if not queue.has_room(shard) and not looked:
+            _look(ledger, provider)
+            looked = True
+        if not queue.has_room(shard):
+            break
         _submit(shard, ledger, workspace, provider)
         done(shard.requests)
-    return len(shards)
+        sent += 1
+    return sent
 
 
 def note_batch_ids(process: str, ledger: Ledger, workspace: Workspace) -> None:
@@ -40,6 +50,23 @@ def note_batch_ids(process: str, ledger: Ledger, workspace: Workspace) -> None:
     for shard in ledger.shards(process):
         if shard.batch_id and shard.batch_id not in noted:
             append_line(path, shard.batch_id)
+
+
+def _is_for(shard: Shard, provider: BatchProvider) -> bool:
+    return (shard.provider, shard.base_url) == (provider.kind, provider.base_url)
+
+
+def _look(ledger: Ledger, provider: BatchProvider) -> None:
+    """Batches that have ended since take no room any more, whether their answers are here or not."""
+    for shard in ledger.shards(state="submitted"):
+        if _is_for(shard, provider) and shard.status not in ENDED:
+            ledger.update_shard(shard.id, **told(provider.status(shard.batch_id or "")))
+
+
+def told(info: BatchInfo) -> dict[str, str | int | None]:
+    """What a provider says of a batch, as the ledger keeps it."""
+    names = ("status", "message", "created", "since", "expires", "done", "failed", "output_file_id", "error_file_id")
+    return {name: getattr(info, name) for name in names}
 
 
 def _submit(shard: Shard, ledger: Ledger, workspace: Workspace, provider: BatchProvider) -> None:
@@ -54,7 +81,7 @@ def _submit(shard: Shard, ledger: Ledger, workspace: Workspace, provider: BatchP
             raise _unsettled(shard)
     else:
         info = _create(shard, file_id, ledger, provider)
-    ledger.update_shard(shard.id, state="submitted", batch_id=info.id, status=info.status)
+    ledger.update_shard(shard.id, state="submitted", batch_id=info.id, **told(info))
     append_line(workspace.batch_ids(shard.process), info.id)
 
 
@@ -72,23 +99,7 @@ def _create(shard: Shard, file_id: str, ledger: Ledger, provider: BatchProvider)
 def _unsettled(shard: Shard, why: str = "") -> UnsettledError:
     return UnsettledError(
         f"It cannot be known whether {shard.path} ({shard.requests} requests) became a batch, and it is not sent again "
-        "unasked, because that might be paid twice. Look at the provider's list of batches: if it is there, run  "
-        f"python batch_status.py --resolve {shard.id} sent:<batch id>  , if not,  "
-        f"python batch_status.py --resolve {shard.id} lost .{why}"
+        "unasked, because that might be paid twice. Look at the provider's list of batches for one with the input "
+        f"file {shard.file_id}: if it is there, run  python batch_status.py --resolve {shard.id} sent:<batch id>  , "
+        f"if not,  python batch_status.py --resolve {shard.id} lost .{why}"
     )
-
-
-def resolve(shard_id: int, verdict: str, ledger: Ledger, workspace: Workspace) -> str:
-    """Settle a shard by hand: `lost` (send it again) or `sent:<batch id>`. Returns a sentence, raises ProviderError."""
-    shard = next((shard for shard in ledger.shards(state="creating") if shard.id == shard_id), None)
-    if shard is None:
-        raise ProviderError(f"There is no unsettled submission {shard_id}: batch_status.py shows those that there are.")
-    if verdict == "lost":
-        ledger.update_shard(shard.id, state="uploaded")
-        return f"{shard.path} will be submitted by the next run_batch.py --process {shard.process}."
-    word, _, batch_id = verdict.partition(":")
-    if word != "sent" or not batch_id:
-        raise ProviderError(f"'{verdict}' settles nothing: say  lost  or  sent:<batch id> .")
-    ledger.update_shard(shard.id, state="submitted", batch_id=batch_id)
-    append_line(workspace.batch_ids(shard.process), batch_id)
-    return f"{shard.path} is batch {batch_id}."

@@ -12,11 +12,16 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
-    """A batch as its provider tells of it. Counts are None where it does not say; `created` is in seconds (Unix)."""
+    """A batch as its provider tells of it. Counts are None where it does not say; moments are in seconds (Unix).
+
+    `since`: when it came to its status.
+    """
 
     id: str
     status: str
     created: int | None = None
+    since: int | None = None
+    expires: int | None = None
     total: int | None = None
     done: int | None = None
     failed: int | None = None
@@ -36,6 +41,10 @@ class BatchProvider(Protocol):
 
     kind: str
     base_url: str
+
+    def ready(self) -> None:
+        """Raises ConfigError where something is missing that is needed to send, such as a key."""
+        ...
 
     def body(self, process: str, response_format: dict[str, Any]) -> dict[str, Any]:
         """Model, response format and parameters of a stage's requests, in the order in which they are sent."""
@@ -62,7 +71,19 @@ class BatchProvider(Protocol):
         ...
 
     def status(self, batch_id: str) -> BatchInfo:
-        """How a batch is doing."""
+        """How a batch is doing. Raises UnknownBatchError where the provider does not know it."""
+        ...
+
+    def cancel(self, batch_id: str) -> BatchInfo:
+        """Ask for the end of a batch; what it has answered is kept. One that has ended is told as it is."""
+        ...
+
+    def size(self, file_id: str) -> int:
+        """Bytes of a file that the provider keeps. Raises UnknownBatchError where there is none of that id."""
+        ...
+
+    def delete(self, file_id: str) -> None:
+        """Delete a file there."""
         ...
 
     def list(self) -> Iterator[BatchInfo]:

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.config import Config
-from pipeline.errors import ProviderError
+from pipeline.errors import ProviderError, UnknownBatchError
 from pipeline.providers.base import BatchInfo
 from pipeline.workspace import Workspace
 
@@ -37,6 +37,9 @@ class LocalProvider:
         self.base_url = config.local_base_url or "embedded"
         self._config = config
         self._workspace = workspace
+
+    def ready(self) -> None:
+        """Weights are fetched when they are needed."""
 
     def body(self, process: str, response_format: dict[str, Any]) -> dict[str, Any]:
         """The embedded model is named by the hash of its weights, so no two models are ever taken for one."""
@@ -81,10 +84,20 @@ class LocalProvider:
         done = sum(1 for _ in _lines(output if output.exists() else partial))
         status = "completed" if output.exists() else "in_progress"
         return BatchInfo(
-            batch_id, status, int(requests.stat().st_mtime), total, done, 0,
+            batch_id, status, created=int(requests.stat().st_mtime), total=total, done=done, failed=0,
             input_file_id=requests.relative_to(self._workspace.root).as_posix(),
             output_file_id=batch_id if output.exists() else None,
         )  # fmt: skip
+
+    def cancel(self, batch_id: str) -> BatchInfo:
+        """Raises ProviderError: a batch that is answered here is stopped by stopping the command."""
+        raise ProviderError(f"{batch_id} is answered on this machine: stop the run_batch.py that does it with Ctrl-C.")
+
+    def size(self, file_id: str) -> int:
+        raise UnknownBatchError(f"{file_id} is kept nowhere else.")
+
+    def delete(self, file_id: str) -> None:
+        """Nothing is kept elsewhere."""
 
     def list(self) -> Iterator[BatchInfo]:
         for requests in sorted((self._workspace.root / "batches").glob("*/part-*.jsonl"), reverse=True):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import httpx2
 import openai
 from openai import OpenAI
 from openai.types import Batch
 
 from pipeline.config import OPENAI_URL, Config
-from pipeline.errors import ConfigError, ProviderError, UnsettledError
+from pipeline.errors import ConfigError, ProviderError, UnknownBatchError, UnreachableError, UnsettledError
 from pipeline.providers.base import BatchInfo
 from pipeline.workspace import replacing
 
 RETRIES = 8  # of calls that may safely be repeated; the client waits 0.5 s, 1 s, … 8 s between them
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between tries of a create
 AMBIGUOUS = (500, 502, 504)  # the server, or one before it, lost track: the batch may have been made
+LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
+CREATE_TIMEOUT = 60.0  # seconds: after that the list is asked whether the batch was made
 PROBE_RETRIES = 3
 PROBE_TOKENS = 16  # the least that all models accept
 Result = TypeVar("Result")
@@ -51,8 +55,15 @@ class OpenAIProvider:
     def __init__(self, config: Config) -> None:
         self.base_url = config.openai_base_url
         self._config = config
-        self._client = make_client(config)
         self._key = config.openai_api_key.get_secret_value() if config.openai_api_key else ""
+
+    @cached_property
+    def _client(self) -> OpenAI:
+        return make_client(self._config)
+
+    def ready(self) -> None:
+        """Raises ConfigError without a key."""
+        _ = self._client
 
     def body(self, process: str, response_format: dict[str, Any]) -> dict[str, Any]:
         model = self._config.model_for(process)
@@ -100,7 +111,7 @@ class OpenAIProvider:
                     return self._made_after_all(file_id, error)
                 if not _not_now(error):
                     raise self._told(error) from None
-            time.sleep(wait)
+            time.sleep(max(wait, _retry_after(refusal)))
         raise self._told(refusal)
 
     def _made_after_all(self, file_id: str, doubt: openai.APIError) -> BatchInfo:
@@ -115,7 +126,7 @@ class OpenAIProvider:
         raise UnsettledError(str(self._told(doubt)))
 
     def _create_once(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
-        client = self._client.with_options(max_retries=0)
+        client = self._client.with_options(max_retries=0, timeout=CREATE_TIMEOUT)
         batch = client.batches.create(
             input_file_id=file_id,
             endpoint=cast(Any, self._config.batch_endpoint),
@@ -131,12 +142,37 @@ class OpenAIProvider:
         try:
             return _info(self._client.batches.retrieve(batch_id))
         except openai.NotFoundError:
-            raise ProviderError(
-                f"{self.base_url} does not know batch {batch_id}, which was sent from here: OPENAI_API_KEY or "
-                "OPENAI_BASE_URL is probably that of another project. Nothing was changed."
-            ) from None
+            raise self._unknown(batch_id) from None
         except openai.OpenAIError as error:
             raise self._told(error) from None
+
+    def _unknown(self, batch_id: str) -> UnknownBatchError:
+        return UnknownBatchError(
+            f"{self.base_url} does not know batch {batch_id}, which was sent from here: OPENAI_API_KEY or "
+            "OPENAI_BASE_URL is probably that of another project. Nothing was changed. If the batch is gone for good, "
+            f"python batch_status.py --resolve {batch_id} lost  asks its requests again."
+        )
+
+    def cancel(self, batch_id: str) -> BatchInfo:
+        try:
+            return _info(self._client.batches.cancel(batch_id))
+        except openai.NotFoundError:
+            raise self._unknown(batch_id) from None
+        except (openai.ConflictError, openai.BadRequestError):
+            return self.status(batch_id)  # it has ended, or is about to
+        except openai.OpenAIError as error:
+            raise self._told(error) from None
+
+    def size(self, file_id: str) -> int:
+        try:
+            return self._client.files.retrieve(file_id).bytes
+        except openai.NotFoundError:
+            raise UnknownBatchError(f"{self.base_url} does not know file {file_id}.") from None
+        except openai.OpenAIError as error:
+            raise self._told(error) from None
+
+    def delete(self, file_id: str) -> None:
+        self._call(lambda: self._client.files.delete(file_id))
 
     def list(self) -> Iterator[BatchInfo]:
         try:
@@ -145,7 +181,23 @@ class OpenAIProvider:
             raise self._told(error) from None
 
     def download(self, file_id: str, path: Path) -> None:
-        self._call(lambda: self._download_once(file_id, path))
+        """A connection that breaks in the middle is another try: the client repeats only what has not begun."""
+        for wait in (*WAITS, None):
+            try:
+                return self._download_once(file_id, path)
+            except openai.NotFoundError:
+                raise UnknownBatchError(
+                    f"{self.base_url} has no file {file_id} (any more): if the results were saved elsewhere, bring "
+                    "them in with  retrieve_results.py --results FILE , else  batch_status.py --resolve ID lost  asks "
+                    "them again."
+                ) from None
+            except openai.OpenAIError as error:
+                raise self._told(error) from None
+            except httpx2.HTTPError as error:
+                if wait is None:
+                    raise UnreachableError(f"{_unreachable(self.base_url)} ({type(error).__name__})") from None
+                time.sleep(wait)
+        return None
 
     def _download_once(self, file_id: str, path: Path) -> None:
         with self._client.files.with_streaming_response.content(file_id) as response, replacing(path, True) as file:
@@ -162,18 +214,23 @@ class OpenAIProvider:
             raise self._told(error) from None
 
     def _told(self, error: openai.OpenAIError) -> ProviderError:
-        return ProviderError(_sentence(error, self.base_url).replace(self._key, "***"))
+        kind = UnreachableError if isinstance(error, openai.APIConnectionError) else ProviderError
+        text = _sentence(error, self.base_url)
+        return kind(text.replace(self._key, "***") if self._key else text)
 
 
 def _info(batch: Batch) -> BatchInfo:
     """Some servers write statuses in capitals, and leave out or null what the official one always has."""
     counts = batch.request_counts
+    status = str(batch.status).lower()
     problems = (batch.errors.data if batch.errors else None) or []
     message = "; ".join(filter(None, (" ".join(filter(None, (e.code, e.message))) for e in problems))) or None
     return BatchInfo(
         id=batch.id,
-        status=str(batch.status).lower(),
+        status=status,
         created=batch.created_at,
+        since=getattr(batch, f"{status}_at", None) or batch.created_at,
+        expires=batch.expires_at,
         total=counts.total if counts else None,
         done=counts.completed if counts else None,
         failed=counts.failed if counts else None,
@@ -182,6 +239,16 @@ def _info(batch: Batch) -> BatchInfo:
         error_file_id=batch.error_file_id,
         message=message,
     )
+
+
+def _retry_after(error: openai.APIStatusError) -> float:
+    """Seconds that the server asks to wait; other ways to say it than a number are not read."""
+    told = error.response.headers.get("retry-after", "")
+    return min(float(told), LONGEST_WAIT) if told.replace(".", "", 1).isdigit() else 0.0
+
+
+def _unreachable(base_url: str) -> str:
+    return f"{base_url} cannot be reached: check the network and OPENAI_BASE_URL, then run the same command again."
 
 
 def _not_now(error: openai.APIStatusError) -> bool:
@@ -198,7 +265,7 @@ def _sentence(error: openai.OpenAIError, base_url: str) -> str:
     if isinstance(error, openai.AuthenticationError):
         return f"{base_url} refused the key: check OPENAI_API_KEY in .env."
     if isinstance(error, openai.APIConnectionError):
-        return f"{base_url} cannot be reached: check the network and OPENAI_BASE_URL, then run the same command again."
+        return _unreachable(base_url)
     if not isinstance(error, openai.APIError):
         return f"The request to {base_url} failed: {error}"
     said = _said(error)

@@ -1,0 +1,161 @@
+"""What a plan will cost, before anything is sent: tokens in, a range of tokens out, dollars, rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.batches.cost import Price, Pricing, counts_are_exact
+from pipeline.batches.ledger import Ledger, PastAnswers
+from pipeline.batches.plan import Plan
+from pipeline.batches.queue import Queue
+from pipeline.batches.requests import BUDGETS
+from pipeline.config import Config
+from pipeline.errors import ConsentError
+from pipeline.records import Recipe
+
+ENOUGH = 30  # past answers from which on they tell more than the figures below
+SURE = 1.96  # standard deviations: 95 of 100 sums of many answers lie within
+# Output tokens of one answer, in the mean of a paper with few and of one with many mentions: from the real answers to
+# a 47-page paper (19 of its pages with mentions), with a factor of three to either side.
+USUAL = {"extraction": (30, 260), "judge": (45, 400), "reasoning": (130, 1200)}
+
+
+@dataclass(frozen=True)
+class Range:
+    low: float
+    high: float
+
+    def __add__(self, other: Range) -> Range:
+        return Range(self.low + other.low, self.high + other.high)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`output`: tokens; `past`: answers that it is drawn from (0: a rough guess). `price` is None where not known."""
+
+    requests: int
+    input_tokens: int
+    output: Range
+    past: int
+    counted: bool
+    price: Price | None
+
+    @property
+    def cost(self) -> Range | None:
+        """Dollars."""
+        if self.price is None:
+            return None
+        paid = self.input_tokens * self.price.input
+        return Range(paid + self.output.low * self.price.output, paid + self.output.high * self.price.output)
+
+
+def estimate(process: str, recipe: Recipe, requests: int, tokens: int, ledger: Ledger, config: Config) -> Estimate:
+    """The cost of `requests` of one stage with `tokens` input tokens in all."""
+    past = ledger.past_answers(process, recipe.model)
+    enough = past.count >= ENOUGH
+    output = _sum_of_answers(requests, past) if enough else Range(*(requests * usual for usual in USUAL[process]))
+    budget = next((recipe.params[name] for name in BUDGETS if isinstance(recipe.params.get(name), int)), None)
+    most = math.inf if budget is None else requests * budget
+    return Estimate(
+        requests=requests,
+        input_tokens=tokens,
+        output=Range(min(output.low, most), min(output.high, most)),
+        past=past.count if enough else 0,
+        counted=counts_are_exact(recipe.model),
+        price=Pricing(config).price(recipe.model, recipe.provider),
+    )
+
+
+def _sum_of_answers(requests: int, past: PastAnswers) -> Range:
+    """95 % prediction interval for the sum of `requests` answers like the past ones (normal approximation)."""
+    spread = SURE * math.sqrt(past.variance * (requests + requests**2 / past.count))
+    middle = requests * past.mean
+    return Range(max(0.0, middle - spread), middle + spread)
+
+
+def rounds(sizes: Sequence[int], limit: int | None) -> int:
+    """How often the queue has to be filled for shards of these sizes (input tokens), in their order."""
+    count, room = 0, 0.0
+    for size in sizes:
+        if not count or room < size:
+            count, room = count + 1, math.inf if limit is None else limit
+        room -= size
+    return count
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A plan and its price. `anew`: the part that replaces earlier questions; `limit`: of the queue, in tokens."""
+
+    recipe: Recipe
+    plan: Plan
+    estimate: Estimate
+    anew: Estimate
+    limit: int | None
+    rounds: int
+
+
+def quote(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> Quote:
+    """What the user is shown before anything is sent. Called while the plan is in the ledger, kept or not."""
+    to = (recipe.provider, recipe.base_url, recipe.model)
+    waiting = [s for s in ledger.shards(recipe.process) if s.unsent and (s.provider, s.base_url, s.model) == to]
+    limit = Queue(ledger, config).limit(*to)
+
+    def priced(requests: int, tokens: int) -> Estimate:
+        return estimate(recipe.process, recipe, requests, tokens, ledger, config)
+
+    return Quote(
+        recipe=recipe,
+        plan=made,
+        estimate=priced(made.to_send, made.tokens),
+        anew=priced(made.asked_anew.total(), made.anew_tokens),
+        limit=limit,
+        rounds=rounds([shard.tokens for shard in waiting], limit),
+    )
+
+
+def check_consent(quoted: Quote, yes: bool, ledger: Ledger, config: Config) -> None:
+    """Raises ConsentError where the user has to say yes first, or more money is needed than MAX_COST_USD allows."""
+    if quoted.plan.paid_anew and not yes:
+        raise ConsentError(
+            f"{quoted.plan.paid_anew} pages of {quoted.recipe.process} that were asked before would be asked (and paid "
+            "for) anew, for the reasons above. Nothing was sent: add --yes to do so, or undo the change."
+        )
+    _check_budget(quoted.plan, quoted.estimate, quoted.recipe, ledger, config)
+
+
+def _check_budget(made: Plan, planned: Estimate, recipe: Recipe, ledger: Ledger, config: Config) -> None:
+    """All that was spent, is under way and is planned may come to no more than MAX_COST_USD."""
+    if config.max_cost_usd is None or not made.to_send or recipe.provider == "local":
+        return
+    cost = planned.cost
+    if cost is None:
+        raise ConsentError(
+            f"The price of {recipe.model} is not known, so MAX_COST_USD cannot be kept: add the model to PRICES in "
+            "config.yaml, or take MAX_COST_USD out. Nothing was sent."
+        )
+    spent, on_its_way = _spent(ledger), _under_way(made, recipe, ledger, config)
+    if spent + on_its_way + cost.high > config.max_cost_usd:
+        raise ConsentError(
+            f"This may cost up to ${cost.high:.4f}; with ${spent:.4f} spent and up to ${on_its_way:.4f} on its way, "
+            f"that is over MAX_COST_USD ${config.max_cost_usd:g}. Nothing was sent: raise it in config.yaml, or send "
+            "less (--limit, --documents, --pages)."
+        )
+
+
+def _spent(ledger: Ledger) -> float:
+    return sum(ledger.usage(process).cost_usd or 0.0 for process in USUAL)
+
+
+def _under_way(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> float:
+    """Dollars, at most, of what was sent or waits to be sent; `made`, which is in the ledger already, not counted."""
+    total = 0.0
+    for process, provider, model, requests, tokens in ledger.under_way():
+        if (process, provider, model) == (recipe.process, recipe.provider, recipe.model):
+            requests, tokens = requests - made.to_send, tokens - made.tokens
+        same = recipe.model_copy(update={"model": model, "provider": provider, "params": {}})
+        cost = estimate(process, same, requests, tokens, ledger, config).cost
+        total += cost.high if cost else 0.0
+    return total
