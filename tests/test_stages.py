@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from pipeline.batches.outcomes import Unacceptable
 from pipeline.config import load_config
 from pipeline.records import MentionPage, Page
 from pipeline.stages import STAGES
+from pipeline.stages.base import SCHEMAS, Answer
 from pipeline.stages.extraction import ExtractionAnswer
 
 TEXT = "We use the Household\nSurvey (HS) of 2010. It is big. The Ministry helped."
@@ -36,9 +38,9 @@ def extracted(
 
 
 PINNED = {
-    "extraction": "287ed4bc0af55a3f",
-    "judge": "3d1fb5e1c6f6a47e",
-    "reasoning": "8344be812a337c27",
+    "extraction": "7195b451c1c8d1ea",
+    "judge": "f3444717bb0896d6",
+    "reasoning": "4c0a2fa6ae71ea97",
 }
 
 
@@ -48,12 +50,53 @@ def test_the_schemas_bytes_do_not_change_by_accident(process: str) -> None:
     assert hashlib.sha256(canonical(STAGES[process].response_format).encode()).hexdigest()[:16] == PINNED[process]
 
 
+def meaning(node: Any, definitions: dict[str, Any]) -> Any:
+    """A schema with its references written out, `anyOf` types as one `type`, and nothing that only documents it."""
+    if isinstance(node, list):
+        return [meaning(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return meaning(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    kept = {key: value for key, value in node.items() if key not in ("title", "description", "default", "$defs")}
+    if all(part.keys() == {"type"} for part in kept.get("anyOf", [{}])):
+        kept["type"] = [part["type"] for part in kept.pop("anyOf")]
+    return {key: meaning(value, definitions) for key, value in kept.items()}
+
+
+@pytest.mark.parametrize("process", PINNED)
+def test_the_shipped_schema_says_what_the_answer_type_says(process: str) -> None:
+    derived = STAGES[process].answer_type.model_json_schema()
+    expected = meaning(derived, derived["$defs"])
+    shipped = json.loads((SCHEMAS / f"{process}.json").read_text())
+    assert shipped == expected, f"{process}.json should be\n{json.dumps(expected, indent=2)}"
+    assert_answers_in_order(shipped)
+
+
+def assert_answers_in_order(node: dict[str, Any]) -> None:
+    """Models answer in the order of `properties`; in `required` it is the order of the answer type, as checked."""
+    assert list(node.get("properties", {})) == node.get("required", [])
+    for inner in node.get("properties", {}).values():
+        assert_answers_in_order(inner.get("items", inner))
+
+
+@pytest.mark.parametrize("process", PINNED)
+def test_another_pydantic_does_not_change_the_requests(process: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = STAGES[process]
+    derived = stage.answer_type.model_json_schema()
+    upgraded = {"description": "new", "x-version": 3, **dict(reversed(derived.items())), "title": "Other"}
+    before = json.dumps(stage.response_format)
+    monkeypatch.setattr(Answer, "model_json_schema", classmethod(lambda cls, **_: upgraded))
+    assert stage.answer_type.model_json_schema() == upgraded
+    assert json.dumps(type(stage)().response_format) == before
+
+
 @pytest.mark.parametrize("process", PINNED)
 def test_prompt_and_schema_stay_cheap(process: str) -> None:
     """They are paid for with every page."""
     stage = STAGES[process]
     static = stage.system_prompt(load_config(), with_examples=False) + canonical(stage.response_format)
-    assert count_tokens(static) <= 950
+    assert count_tokens(static) <= 700
 
 
 @pytest.mark.parametrize("process", PINNED)
@@ -150,11 +193,11 @@ def test_the_reasoner_sees_the_verdict_and_may_overrule_it() -> None:
     page = extracted("Household Survey")
     judge, reasoning = STAGES["judge"], STAGES["reasoning"]
     unjudged = reasoning.content(Page(page=3, text=TEXT), page)
-    assert '"judge": null' in unjudged
+    assert '"judge":null' in unjudged
     row = {"number": 1, "valid": False, "invalid_reason": "vague"}
     judged = judge.merge(Page(page=3, text=TEXT), page, [judge.parse(verdicts(row), 1)])
     assert not judged.dataset_used
-    assert '"judge": {"valid": false, "invalid_reason": "vague"}' in reasoning.content(Page(page=3, text=TEXT), judged)
+    assert '"judge":{"valid":false,"invalid_reason":"vague"}' in reasoning.content(Page(page=3, text=TEXT), judged)
     answer = {
         "strategy": "s", "rubric": "r",
         "verdicts": [{

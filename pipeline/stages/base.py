@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +16,8 @@ from pipeline.batches.outcomes import Unacceptable
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.records import Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+
+SCHEMAS = Path(__file__).parent / "schemas"
 
 
 class Answer(BaseModel):
@@ -95,16 +98,13 @@ class Stage(ABC):
 
     @cached_property
     def response_format(self) -> dict[str, Any]:
-        """The answer's strict JSON schema in the form in which the chat API takes it."""
-        schema = {"name": self.schema_name, "strict": True, "schema": strict_schema(self.answer_type)}
-        return {"type": "json_schema", "json_schema": schema}
+        """The answer's strict JSON schema in the form in which the chat API takes it.
 
-
-def strict_schema(answer_type: type[Answer]) -> dict[str, Any]:
-    """The JSON schema of `answer_type` without what only documents it: fewer tokens, and steadier across versions."""
-    bare = _bare(answer_type.model_json_schema())
-    assert isinstance(bare, dict)
-    return bare
+        It is read from a file and not derived from `answer_type`: requests are known by their bytes, and another
+        version of a library must not have every page asked (and billed) again.
+        """
+        schema = json.loads((SCHEMAS / f"{self.process}.json").read_text(encoding="utf-8"))
+        return {"type": "json_schema", "json_schema": {"name": self.schema_name, "strict": True, "schema": schema}}
 
 
 def page_block(page: Page) -> str:
@@ -116,7 +116,7 @@ def datasets_block(found: MentionPage, details: list[dict[str, Any]]) -> str:
     """The numbered datasets of a page, a line each; `details[i]` is added to what is known of dataset i."""
     lines = []
     for number, (dataset, more) in enumerate(zip(found.datasets(), details, strict=True), start=1):
-        line = json.dumps({"number": number, **known(dataset), **more}, ensure_ascii=False)
+        line = json.dumps({"number": number, **known(dataset), **more}, ensure_ascii=False, separators=(",", ":"))
         # A name can hold anything, and must not be able to close the block.
         lines.append(line.replace("<", "\\u003c"))
     return "<datasets>\n" + "\n".join(lines) + "\n</datasets>"
@@ -126,7 +126,8 @@ def known(dataset: Dataset) -> dict[str, Any]:
     """What a later stage is told about a dataset: its fields as they stand, nothing about offsets."""
     fields = ("raw_name", "harmonized_name", "acronym", "producer", "year", "data_type", "context", "specificity")
     values = {field: getattr(dataset, field) for field in fields}
-    return {field: value for field, value in values.items() if value is not None} | {"sentence": dataset.sent}
+    sentence = " ".join(dataset.sent.split()) if dataset.sent else None  # its line breaks are on the page
+    return {field: value for field, value in values.items() if value is not None} | {"sentence": sentence}
 
 
 def _carried(status: str) -> str:
@@ -154,18 +155,3 @@ def _section(text: str, process: str) -> str:
         if heading.strip().lower() == process:
             return "Examples\n\n" + body.strip()
     return ""
-
-
-def _bare(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_bare(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    named = {"properties", "$defs"}  # in these, keys are names and not keywords
-    return {
-        key: {name: _bare(inner) for name, inner in sorted(value.items())} if key == "$defs"
-        else {name: _bare(inner) for name, inner in value.items()} if key in named
-        else _bare(value)
-        for key, value in node.items()
-        if key not in ("title", "description", "default")
-    }  # fmt: skip

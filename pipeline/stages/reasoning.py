@@ -40,7 +40,10 @@ class Reasoning(VerdictStage):
 
     def details(self, dataset: Dataset) -> dict[str, Any]:
         verdict = dataset.verdicts.get("judge")
-        return {"judge": {name: verdict[name] for name in ("valid", "invalid_reason")} if verdict else None}
+        if verdict is None:
+            return {"judge": None}
+        said = {name: verdict[name] for name in ("valid", "invalid_reason") if verdict[name] is not None}
+        return {"judge": said}
 
     def merge(self, page: Page, found: MentionPage | None, answers: list[Reasoned]) -> MentionPage:
         assert found is not None

@@ -1,0 +1,223 @@
+"""What a real paper costs in all three stages, calculated with the model's own tokenizer.
+
+Pages and answers are those of a 47-page paper that GPT-4o-mini read by an older method with the same three questions.
+The answers are put into our shapes word for word, and wherever the shapes differ, ours is made the longer one:
+
+- A mention keeps the whole passage that was quoted, though our prompt asks for one sentence.
+- The older reasoner was asked about each passage, ours once about the page: it writes the longest strategy and the
+  longest rubric of the page's passages, the whole analysis of each, shared out over its datasets, and each passage's
+  devil's advocate again for every dataset in it.
+- Two datasets that the older judge left without a verdict (and so without reasons) get both here.
+
+Left out is layout alone: our prompt asks for plain sentences, so the marks of markdown and line breaks are dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.batches.cost import MESSAGE_OVERHEAD, count_tokens
+from pipeline.batches.ledger import canonical
+from pipeline.config import load_config
+from pipeline.records import Document, Page, PageText
+from pipeline.stages import STAGES
+from pipeline.stages.extraction import ExtractedDataset
+
+OLDER_METHOD = 0.0076 + 0.0050 + 0.0073  # dollars for extraction, judge and reasoning of this paper
+SHARE = 0.7
+INPUT_PRICE, OUTPUT_PRICE = 0.075e-6, 0.30e-6  # dollars per token: gpt-4o-mini in batches
+PAPER = "The-local-socioeconomic-effects-of-gold-mining-evidence-from-Ghana.json"
+CORRECTABLE = ("harmonized_name", "acronym", "producer", "year", "data_type")
+NO_MENTION: dict[str, Any] = {"dataset_used": False, "data_mentions": []}
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Bill:
+    """Tokens of all requests and answers of one stage."""
+
+    process: str
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    @property
+    def dollars(self) -> float:
+        return self.tokens_in * INPUT_PRICE + self.tokens_out * OUTPUT_PRICE
+
+    def __str__(self) -> str:
+        tokens = f"{self.requests:3} requests {self.tokens_in:7} in {self.tokens_out:6} out"
+        return f"{self.process:10} {tokens}  ${self.dollars:.5f}"
+
+
+@dataclass
+class OlderRun:
+    """The paper's pages and what the older method answered about them."""
+
+    text: PageText
+    extracted: dict[int, Json]
+    judged: dict[int, Json]
+    reasoned: dict[int, list[str]]
+
+    def answers(self, process: str) -> dict[int, Json]:
+        """This stage's answers in our shape, by page."""
+        if process == "extraction":
+            return {number: extraction(page) for number, page in self.extracted.items()}
+        both = {number: [*zip(datasets(self.extracted[number]), datasets(page), strict=True)]
+                for number, page in self.judged.items()}  # fmt: skip
+        if process == "judge":
+            return {number: judgement(pairs) for number, pairs in both.items()}
+        return {number: reasoning([judged for _, judged in pairs], self.replies(number))
+                for number, pairs in both.items() if pairs}  # fmt: skip
+
+    def replies(self, page: int) -> list[str]:
+        """What was written about each passage of `page`; where nothing was, the longest reply about one dataset."""
+        single = max((reply for replies in self.reasoned.values() for reply in replies), key=reasons_about_one)
+        return self.reasoned.get(page) or [single] * len(self.judged[page]["data_mentions"])
+
+
+def older_run(folder: Path) -> OlderRun:
+    raw = json.loads((folder / "raw_text" / PAPER).read_text())["pages"]
+    pages = [Page(page=int(number), text=text) for number, text in raw.items()]
+    text = PageText(source="paper", file="paper.pdf", sha256="0" * 64, n_pages=len(pages), pages=pages)
+    reasoned: dict[int, list[str]] = {}
+    for reply in json.loads((folder / "reasoning" / PAPER).read_text()):
+        reasoned.setdefault(final_output(reply)["page"], []).append(reply)
+    return OlderRun(text, by_page(folder / "extracted_data"), by_page(folder / "llm_judge_validation"), reasoned)
+
+
+def by_page(folder: Path) -> dict[int, Json]:
+    return {page["page"]: page for page in json.loads((folder / PAPER).read_text())["pages"]}
+
+
+def datasets(page: Json) -> list[Json]:
+    return [dataset for mention in page["data_mentions"] for dataset in mention["datasets"]]
+
+
+def extraction(page: Json) -> Json:
+    names = list(ExtractedDataset.model_fields)
+    mentions = [
+        {"datasets": [{name: value(dataset, name) for name in names} for dataset in mention["datasets"]],
+         "mentioned_in": mention["mentioned_in"]}
+        for mention in page["data_mentions"]
+    ]  # fmt: skip
+    return {"dataset_used": bool(mentions), "data_mentions": mentions}
+
+
+def value(dataset: Json, name: str) -> Any:
+    return None if dataset.get(name) in ("None", "") else dataset.get(name)
+
+
+def judgement(pairs: list[tuple[Json, Json]]) -> Json:
+    return {"verdicts": [verdict(number, *pair) for number, pair in enumerate(pairs, start=1)]}
+
+
+def verdict(number: int, extracted: Json, judged: Json) -> Json:
+    changed = [name for name in CORRECTABLE if value(extracted, name) != value(judged, name)]
+    corrections = [{"field": name, "value": value(judged, name)} for name in changed]
+    return {"number": number, **decision(judged), "corrections": corrections}
+
+
+def decision(judged: Json) -> Json:
+    names = ("context", "specificity")
+    said = {"valid": judged.get("valid", True), "invalid_reason": judged.get("invalid_reason")}
+    return said | {name: judged[name] for name in names}
+
+
+def reasoning(judged: list[Json], replies: list[str]) -> Json:
+    rows = [row for reply in replies for row in arguments(reply)]
+    verdicts = [
+        {"number": number, **argued, **decision(dataset | final)}
+        for number, (dataset, (argued, final)) in enumerate(zip(judged, rows, strict=True), start=1)
+    ]
+    strategies, rubrics, *_ = zip(*map(sections, replies), strict=True)
+    return {
+        "strategy": max(strategies, key=count_tokens),
+        "rubric": max(rubrics, key=count_tokens),
+        "verdicts": verdicts,
+    }
+
+
+def arguments(reply: str) -> Iterator[tuple[Json, Json]]:
+    """For each dataset of a passage its share of the analysis, the devil's advocate, and what was decided."""
+    _, _, analysis, devils_advocate = sections(reply)
+    final, words = final_output(reply)["datasets"], analysis.split()
+    for i, dataset in enumerate(final):
+        share = words[len(words) * i // len(final) : len(words) * (i + 1) // len(final)]
+        known = {name: value for name, value in dataset.items() if value is not None}
+        yield {"analysis": " ".join(share), "devils_advocate": devils_advocate}, known
+
+
+def sections(reply: str) -> list[str]:
+    """Strategy, rubric, analysis and devil's advocate of a reply, without markdown."""
+    before, *bodies = re.split(r"^#+ .*$", reply, flags=re.MULTILINE)
+    assert not before.strip() and len(bodies) == 5
+    return [plain(body) for body in bodies[:4]]
+
+
+def plain(markdown: str) -> str:
+    return " ".join(re.sub(r"^ *(- |\d+\. )|\*\*|`", "", markdown, flags=re.MULTILINE).split())
+
+
+def final_output(reply: str) -> Json:
+    return json.loads(reply.partition("```json")[2].partition("```")[0])  # type: ignore[no-any-return]
+
+
+def reasons_about_one(reply: str) -> int:
+    return count_tokens(" ".join(sections(reply))) if len(final_output(reply)["datasets"]) == 1 else 0
+
+
+def bills(run: OlderRun) -> list[Bill]:
+    """Asks all three stages about the paper, and has them accept and merge the answers."""
+    found: list[Bill] = []
+    before = None
+    for process in STAGES:
+        bill, before = ask_all(process, run, before)
+        found.append(bill)
+    return found
+
+
+def ask_all(process: str, run: OlderRun, before: Document | None) -> tuple[Bill, Document]:
+    stage, answers = STAGES[process], run.answers(process)
+    static = static_tokens(process)
+    bill, after = Bill(process), Document(source=run.text.source, process=process)
+    for ask, page in ((stage.ask(run.text.source, page, before), page) for page in run.text.pages):
+        if ask:
+            content = json.dumps(answers.get(page.page, NO_MENTION), ensure_ascii=False, separators=(",", ":"))
+            bill.requests += 1
+            bill.tokens_in += static + count_tokens(ask.content)
+            bill.tokens_out += count_tokens(content)
+            found = before.page(page.page) if before else None
+            after.pages.append(stage.merge(page, found, [stage.parse(content, ask.expects)]))
+            after.page_status[str(page.page)] = "answered"
+    return bill, after
+
+
+def static_tokens(process: str) -> int:
+    """What every request of a stage carries besides its page."""
+    stage = STAGES[process]
+    prompt = stage.system_prompt(load_config(), with_examples=False)
+    return count_tokens(prompt) + count_tokens(canonical(stage.response_format)) + MESSAGE_OVERHEAD
+
+
+def report(found: list[Bill]) -> str:
+    total = sum(bill.dollars for bill in found)
+    lines = [f"{bill}  (each {static_tokens(bill.process)} static)" for bill in found]
+    return "\n".join([*lines, f"${total:.5f} of ${OLDER_METHOD}: {total / OLDER_METHOD:.3f}"])
+
+
+def test_a_paper_costs_at_most_seven_tenths_of_the_older_method(shared: Path) -> None:
+    found = bills(older_run(shared / "llm_outputs" / "output"))
+    assert sum(bill.dollars for bill in found) <= SHARE * OLDER_METHOD, f"\n{report(found)}"
+
+
+if __name__ == "__main__":
+    from conftest import SHARED
+
+    print(report(bills(older_run(SHARED / "data" / "llm_outputs" / "output"))))
