@@ -139,8 +139,8 @@ def print_costs(runner: Runner) -> None:
         if usage.requests:
             total += usage.cost_usd or 0.0
             parts.append(
-                f"{process} {dollars(usage.cost_usd)} ({usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them cached; "
-                f"{usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning)"
+                f"{process} {dollars(usage.cost_usd)} ({usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them "
+                f"cached; {usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning)"
             )
     if parts:
         print(f"cost so far: {dollars(total)} = " + " + ".join(parts))

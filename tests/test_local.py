@@ -128,11 +128,13 @@ def test_bounds_are_added_to_lists_and_free_text_only() -> None:
         "properties": {
             "type": {"type": "string"},
             "kind": {"type": "string", "enum": ["a"]},
+            "maybe": {"type": ["string", "null"]},
             "items": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
         },
     }
     bounded = _bounded(schema)["properties"]
     assert set(bounded["type"]) == {"type", "maxLength"}
+    assert set(bounded["maybe"]) == {"type", "maxLength"}
     assert bounded["kind"] == schema["properties"]["kind"]  # type: ignore[index]
     assert "maxItems" in bounded["items"] and "maxLength" in bounded["items"]["items"]["anyOf"][0]
 

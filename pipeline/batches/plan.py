@@ -62,7 +62,8 @@ def plan(
 ) -> Plan:  # fmt: skip
     """Make `asks` the current ones, and write those that have to be sent into shard files.
 
-    All or nothing: if `agree`, which is shown the plan, returns False or raises, everything is as it was before. With `dry` no file is written.
+    All or nothing: if `agree`, which is shown the plan, returns False or raises, everything is as it was before.
+    With `dry` no file is written.
     """
     recipe = builder.recipe
     to = Destination(recipe.process, recipe.provider, recipe.base_url, recipe.model)

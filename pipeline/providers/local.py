@@ -228,6 +228,6 @@ def _bounded(node: Any) -> Any:
     bounds: dict[str, Any] = {}
     if node.get("type") == "array":
         bounds = {"maxItems": MOST_ITEMS}
-    elif node.get("type") == "string" and "enum" not in node and "const" not in node:
+    elif "string" in node.get("type", ()) and "enum" not in node and "const" not in node:  # also ["string", "null"]
         bounds = {"maxLength": LONGEST_TEXT}
     return {key: _bounded(value) for key, value in node.items()} | bounds
