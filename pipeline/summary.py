@@ -29,6 +29,8 @@ def print_quote(quote: Quote) -> None:
     """Before anything is sent: how much it is, and what it will cost."""
     made, process = quote.plan, quote.recipe.process
     if not made.to_send:
+        standing = f"{made.answered:,} answered, {made.in_flight:,} on their way, {made.given_up:,} given up"
+        print(f"{process}: nothing to send: {standing}")
         return
     print(
         f"{process}: {made.to_send:,} requests for {made.to_send:,} pages of {made.documents:,} documents, "
@@ -138,10 +140,9 @@ def print_costs(runner: Runner) -> None:
         usage = runner.ledger.usage(process)
         if usage.requests:
             total += usage.cost_usd or 0.0
-            parts.append(
-                f"{process} {dollars(usage.cost_usd)} ({usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them "
-                f"cached; {usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning)"
-            )
+            tokens_in = f"{usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them cached"
+            tokens_out = f"{usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning"
+            parts.append(f"{process} {dollars(usage.cost_usd)} ({tokens_in}; {tokens_out})")
     if parts:
         print(f"cost so far: {dollars(total)} = " + " + ".join(parts))
 

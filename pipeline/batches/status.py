@@ -63,7 +63,7 @@ def _now(shard: Shard, provider: Callable[[], BatchProvider]) -> tuple[Shard, st
     if shard.state == "creating":
         return shard, f"--resolve {shard.id}"
     if shard.unsent:
-        return shard, "waits for room, or for run_batch.py"
+        return shard, "waits for room"
     if shard.state == "collected":
         return shard, "retrieved"
     if (shard.provider, shard.base_url) != (provider().kind, provider().base_url):

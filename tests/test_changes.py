@@ -1,0 +1,177 @@
+"""Exactly the questions that a change concerns are asked again, and only with a yes where an answer was paid for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+
+import pytest
+from conftest import Project
+from server import Server
+from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING, check_document
+
+from pipeline.batches.plan import what_changed
+from pipeline.records import Recipe
+from pipeline.stages.base import Answer
+
+EXTRACTION = "run_batch.py --process extraction"
+
+
+@pytest.fixture
+def done(project: Project, server: Server) -> Project:
+    """Three papers of two pages, through all stages."""
+    server.polls_to_complete = 0
+    for number, name in enumerate(("a", "b", "reports/c")):
+        project.paper(f"{name}.pdf", f"{HOUSEHOLDS} {number}", f"{NOTHING} {number}")
+    project.run("run_batch.py --process all")
+    return project
+
+
+def sent_by(project: Project, server: Server, *commands: str) -> Counter[str]:
+    """What these commands send, by stage."""
+    before = server.seen.copy()
+    for command in commands:
+        project.run(command)
+    return Counter(name.partition("-")[0] for name in (server.seen - before).elements())
+
+
+def everything(yes: str = "") -> str:
+    return f"run_batch.py --process all{yes}"
+
+
+def test_nothing_changed(done: Project, server: Server) -> None:
+    assert not sent_by(done, server, everything(), f"{EXTRACTION} --limit 1", f"{EXTRACTION} --pages 2")
+
+
+def test_one_parameter(done: Project, server: Server) -> None:
+    done.configure(MODEL={"extraction": "gpt-4o-mini", "judge": "gpt-4.1-mini", "reasoning": "gpt-4o-mini"})
+    told = done.run("run_batch.py --process judge", expect=1)
+    assert "3 of these pages were asked before: another model" in told and "asking them anew costs" in told
+    assert sent_by(done, server, everything(" --yes")) == {"judge": 3}
+    done.configure(REQUEST_PARAMS={"*": {"temperature": 0, "seed": 7}})
+    assert "the parameters changed" in done.run(f"{EXTRACTION} --dry-run")
+    assert sent_by(done, server, f"{EXTRACTION} --yes --documents a") == {"extraction": 2}
+
+
+def test_the_old_answers_are_there_when_a_change_is_taken_back(done: Project, server: Server) -> None:
+    (done.folder / "mine.md").write_text("Find datasets.")
+    done.configure(PROMPTS={"extraction": "mine.md"})
+    assert sent_by(done, server, f"{EXTRACTION} --yes --wait") == {"extraction": 6}
+    done.configure()
+    assert not sent_by(done, server, everything())
+    assert check_document(done, "a") == 1
+
+
+def test_one_pdf(done: Project, server: Server) -> None:
+    (done.input / "a.pdf").unlink()
+    done.paper("a.pdf", f"{HOUSEHOLDS} changed", f"{NOTHING} 0")
+    assert sent_by(done, server, everything(" --yes")) == {"extraction": 1, "judge": 1, "reasoning": 1}
+
+
+def test_a_pdf_added(done: Project, server: Server) -> None:
+    done.paper("d.pdf", CENSUS)
+    assert sent_by(done, server, everything()) == {"extraction": 1, "judge": 1, "reasoning": 1}
+
+
+def test_a_pdf_renamed(done: Project, server: Server) -> None:
+    before = done.document("reasoning", "a")
+    shutil.move(done.input / "a.pdf", done.input / "z.pdf")
+    assert not sent_by(done, server, everything())
+    assert done.document("reasoning", "z") == {**before, "source": "z"}
+
+
+def test_a_pdf_removed_is_in_no_total_no_stage_and_no_training_data(done: Project, server: Server) -> None:
+    (done.input / "a.pdf").unlink()
+    assert not sent_by(done, server, everything())
+    assert "2 documents" in done.run("retrieve_results.py --process reasoning")
+    assert re.search(r"^extraction +2 +4 +0 +0 +0$", done.run("batch_status.py"), re.MULTILINE)
+    assert not sent_by(done, server, "run_batch.py --process judge --again --yes --documents reports/*") - Counter(
+        judge=1
+    )
+    done.run("generate_finetune_data.py")
+    rows = "".join(file.read_text() for file in (done.output / "finetune").glob("*.jsonl"))
+    assert json.dumps(f"{HOUSEHOLDS} 1")[1:-1] in rows.replace("\\\\n", " ").replace("\\n", " ")
+    assert f"{HOUSEHOLDS} 0" not in rows.replace("\\\\n", " ").replace("\\n", " ")
+
+
+def test_an_upgrade_of_pydantic(done: Project, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"title": "Other", "description": "derived anew", "type": "object", "properties": {}}
+    monkeypatch.setattr(Answer, "model_json_schema", classmethod(lambda cls, **_: other))
+    assert not sent_by(done, server, everything())
+
+
+def test_what_waits_unsent_costs_nothing_to_change(project: Project, server: Server) -> None:
+    """One batch is out, two wait for room; the prompt is edited: only the one that is out was paid for."""
+    server.polls_to_complete = 100
+    project.configure(MAX_REQUESTS_PER_BATCH=2, MAX_ENQUEUED_TOKENS=2500)
+    project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(6)))
+    assert "2 batches wait for room in the queue" in project.run(EXTRACTION)
+    assert "not sent (written)" in project.run("batch_status.py")
+    assert server.attempts.total() == 2
+    (project.folder / "mine.md").write_text("Find datasets.")
+    project.configure(MAX_REQUESTS_PER_BATCH=2, MAX_ENQUEUED_TOKENS=2500, PROMPTS={"extraction": "mine.md"})
+    told = project.run(EXTRACTION, expect=1)
+    assert "2 pages of extraction that were asked before" in told
+    server.polls_to_complete = 2
+    project.run(f"{EXTRACTION} --yes --wait")
+    assert server.attempts.total() == 2 + 6
+    assert set(project.document("extraction", "a")["page_status"].values()) == {"answered"}
+
+
+def test_waiting_requests_outlive_a_smaller_run(project: Project, server: Server) -> None:
+    """--limit after a full run takes nothing back that waits."""
+    project.configure(MAX_REQUESTS_PER_BATCH=2, MAX_ENQUEUED_TOKENS=2500)
+    for name in "abc":
+        project.paper(f"{name}.pdf", f"{HOUSEHOLDS} {name}1", f"{HOUSEHOLDS} {name}2")
+    project.run(EXTRACTION)
+    project.run(f"{EXTRACTION} --limit 1")
+    project.run("retrieve_results.py --process extraction --wait")
+    assert set(server.attempts.values()) == {1} and server.attempts.total() == 6
+
+
+def test_waiting_files_follow_smaller_caps(project: Project, server: Server) -> None:
+    project.configure(MAX_REQUESTS_PER_BATCH=4, MAX_ENQUEUED_TOKENS=4000)
+    project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(12)))
+    project.run(EXTRACTION)
+    project.configure(MAX_REQUESTS_PER_BATCH=3)
+    project.run(f"{EXTRACTION} --wait")
+    assert [len(batch.lines) for batch in server.batches.values()] == [4, 3, 1, 3, 1]
+    assert set(server.seen.values()) == {1}
+
+
+def test_again_sets_the_old_answers_aside(done: Project, server: Server) -> None:
+    cost = done.document("judge", "a")["usage"]["judge"]["cost_usd"]
+    again = "run_batch.py --process judge --again"
+    assert sent_by(done, server, f"{again} --documents a") == {"judge": 1}
+    assert done.document("judge", "a")["page_status"]["1"] == "pending"
+    assert sent_by(done, server, again) == {"judge": 2}  # the one on its way is not asked twice
+    done.run("retrieve_results.py --process judge --wait")
+    assert set(server.seen.values()) == {1}
+    total = done.run("retrieve_results.py --process judge").partition(" + judge $")[2]
+    assert float(total.split()[0]) == pytest.approx(2 * 3 * cost, rel=0.1)
+    assert not sent_by(done, server, everything())
+
+
+def recipe(**changes: object) -> Recipe:
+    base = {
+        "process": "judge", "provider": "openai", "base_url": "u", "model": "m", "prompt_sha256": "p",
+        "schema_sha256": "s", "params": {},
+    }  # fmt: skip
+    return Recipe.model_validate({**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "reason"),
+    [
+        ({"model": "n"}, False, "another model"),
+        ({"provider": "local"}, False, "another provider"),
+        ({"schema_sha256": "t", "params": {"seed": 1}}, False, "the answer format changed, the parameters changed"),
+        ({}, True, "what it asks about changed"),
+        ({"process": "extraction"}, True, "the text changed"),
+        ({}, False, "the endpoint changed"),
+    ],
+)
+def test_reasons(changes: dict[str, object], text: bool, reason: str) -> None:
+    assert what_changed(recipe(), recipe(**changes), text) == reason
