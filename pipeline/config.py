@@ -12,10 +12,20 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from pipeline.errors import ConfigError
 
@@ -84,6 +94,14 @@ class Config(BaseModel):
 
     folder: Path = Field(ROOT, exclude=True)
     overridden: dict[str, str] = Field({}, exclude=True)
+
+    @field_validator("openai_base_url", "local_base_url")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        """URLs are told in messages and kept with the answers."""
+        if url and urlsplit(url).username is not None:
+            raise ValueError("it holds a user or a password: take them out, and use OPENAI_API_KEY")
+        return url
 
     def model_for(self, process: str) -> str:
         """The model that `process` asks. Raises ConfigError where MODEL is a mapping without it."""
@@ -191,7 +209,7 @@ def _validated(settings: dict[str, Any], origin: Mapping[str, str]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "MODEL"
-        shown = "" if key in SECRETS else f" is {first['input']!r}, which does not fit"
+        shown = "" if key in SECRETS or "password" in first["msg"] else f" is {first['input']!r}, which does not fit"
         raise ConfigError(f"{key} (from {origin.get(key, 'config.yaml')}){shown}: {first['msg']}.") from None
 
 

@@ -90,12 +90,17 @@ class Report:
     def needs_attention(self) -> bool:
         """Whether something is left that will not come right by itself."""
         failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
-        return bool(self.problems or failed or self.collected.unknown or self.must_stop)
+        return bool(self.problems or failed or self.must_stop)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether sending more would only bring more of the same trouble."""
+        return bool(self.collected.failed or self.collected.refused)
 
     @property
     def must_stop(self) -> bool:
-        """Whether sending more would only bring more of the same trouble."""
-        return bool(self.collected.failed or self.collected.refused)
+        """Whether the user has to do something before it makes sense to go on."""
+        return bool(self.rejected or self.collected.unknown)
 
 
 class Runner:
@@ -171,7 +176,7 @@ class Runner:
         report.collected = self._collect(process)
         with self.lock():
             report.merged = self._merge(process)
-            if not report.must_stop and unsent(process, self.ledger, self.provider):
+            if not report.rejected and unsent(process, self.ledger, self.provider):
                 report.batches = self._submit(process)
         report.waiting = len(unsent(process, self.ledger, self.provider))
         report.problems = self._problems()
@@ -200,12 +205,12 @@ class Runner:
                 report = self._step(process, progress)
                 total, silence = _sum(total, report.collected), 0
             except LockedError:  # somebody else is bringing it in
-                report.collected = Collected(running=1)
+                report = Report(collected=Collected(running=1))
             except UnreachableError:
-                silence += 1
+                report, silence = Report(collected=Collected(running=1)), silence + 1
                 if silence > PATIENCE:
                     raise
-            if report.must_stop or not (report.collected.running or report.waiting):
+            if report.rejected or not (report.collected.running or report.waiting):
                 break
             time.sleep(self.config.poll_seconds)
         progress.close()
@@ -221,7 +226,7 @@ class Runner:
             with self.lock():
                 if report.collected.batches:
                     report.merged = self._merge(process)
-                if waiting and not report.must_stop:
+                if waiting and not report.rejected:
                     report.batches = submit(process, self.ledger, self.workspace, self.provider, self.config)
         report.waiting = len(unsent(process, self.ledger, self.provider))
         report.collected.running += report.batches

@@ -130,8 +130,7 @@ def test_another_key_does_not_free_a_known_batch(project: Project, server: Serve
     project.paper("a.pdf", PAGE)
     project.run("run_batch.py --process extraction")
     server.batches.clear()
-    told = one_sentence(project.run("retrieve_results.py --process extraction", expect=1))
-    assert "another project" in told
+    assert "another project" in project.run("retrieve_results.py --process extraction", expect=3)
     assert "0 sent now" in project.run("run_batch.py --process extraction")
 
 

@@ -65,7 +65,7 @@ class Collector:
     def collect(self, watch: Callable[[BatchInfo], object] = lambda info: None) -> Collected:
         """Look at every submitted batch, and bring in those that have ended.
 
-        Raises UnknownBatchError where the provider knows none of them, ProviderError where it cannot be asked.
+        Raises ProviderError where the provider cannot be asked.
         """
         result, news = Collected(), []
         for shard in self.ledger.shards(self.process, "submitted"):
@@ -81,8 +81,6 @@ class Collector:
             result.running += not info.ended
             if info.ended or told(info) != {name: getattr(shard, name) for name in told(info)}:
                 news.append((shard, info))
-        if result.unknown and not news and not result.running:
-            raise UnknownBatchError(result.unknown[0])
         for shard, info in news:
             with self.locked():
                 self._take(shard, info, result)

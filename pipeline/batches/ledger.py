@@ -300,9 +300,12 @@ class Ledger(Database):
         self._run(f"UPDATE shard SET {assignments} WHERE id = ?", *values.values(), number)
 
     def forget_shard(self, number: int) -> None:
-        """Take out a shard of which nothing was sent, and the attempts that are still in it."""
-        self._run("DELETE FROM attempt WHERE shard = ?", number)
-        self._run("DELETE FROM shard WHERE id = ?", number)
+        """Take out a shard of which nothing was sent, and its attempts, but for those that were answered elsewhere."""
+        self._run("DELETE FROM attempt WHERE shard = ? AND outcome IS NULL", number)
+        if self._all("SELECT 1 FROM attempt WHERE shard = ? LIMIT 1", number):
+            self.update_shard(number, state="collected", status="brought in", cleaned=1)
+        else:
+            self._run("DELETE FROM shard WHERE id = ?", number)
 
     # What a provider is known to queue
 

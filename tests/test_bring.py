@@ -1,0 +1,132 @@
+"""Answers brought in from elsewhere: `retrieve_results.py --results`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from server import Server
+from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING, check_document
+
+from pipeline.providers.openai import PROBE_TOKENS
+
+RUN = "run_batch.py --process extraction"
+
+
+def answered_elsewhere(
+    project: Project, server: Server, change: Callable[[dict], dict | None] = lambda row: row
+) -> Path:
+    """The written requests of a stage, run by something else that speaks the format (`vllm run-batch`, say)."""
+    out = project.folder / "elsewhere.jsonl"
+    rows = []
+    for part in sorted((project.output / "batches" / "extraction").glob("part-*.jsonl")):
+        for line in part.read_text().splitlines():
+            request = json.loads(line)
+            status, body = server.answer(request["body"])
+            row = {"custom_id": request["custom_id"], "response": {"status_code": status, "body": body}, "error": None}
+            rows.append(change(row))
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows if row))
+    return out
+
+
+@pytest.fixture
+def papers(project: Project) -> Project:
+    project.paper("a.pdf", HOUSEHOLDS, NOTHING, CENSUS)
+    project.paper("b.pdf", f"{HOUSEHOLDS} Again.")
+    return project
+
+
+def test_answers_from_elsewhere_count_and_the_batch_brings_nothing_twice(papers: Project, server: Server) -> None:
+    papers.run(RUN)
+    file = answered_elsewhere(papers, server)
+    assert "4 ok" in papers.run(f"retrieve_results.py --process extraction --results {file}")
+    files = papers.files()
+    assert "no new answers" in papers.run(f"retrieve_results.py --process extraction --results {file}")
+    assert "4 rows were for no open request" in papers.run("retrieve_results.py --process extraction --wait")
+    after = papers.files()
+    assert {name: after[name] for name in files} == files
+    papers.run("run_batch.py --process all")
+    assert check_document(papers, "a") == 3 and server.attempts.total() == 4 + 2 * 3
+
+
+def test_what_was_given_up_is_answered_after_all(papers: Project, server: Server) -> None:
+    usual = server.answer
+    no = {"error": {"message": "no", "type": "x", "param": None, "code": None}}
+    server.answer = lambda body: usual(body) if body["max_completion_tokens"] == PROBE_TOKENS else (400, no)
+    papers.run(f"{RUN} --wait", expect=3)
+    server.answer = usual
+    papers.run(f"retrieve_results.py --process extraction --results {answered_elsewhere(papers, server)}")
+    assert set(papers.document("extraction", "a")["page_status"].values()) == {"answered"}
+    assert (papers.output / "failures" / "extraction.jsonl").read_text() == ""
+
+
+def test_after_the_ledger_was_lost(papers: Project, server: Server) -> None:
+    papers.run("run_batch.py --process all")
+    before = papers.files()
+    for file in papers.output.glob("ledger*"):
+        file.unlink()
+    told = papers.run(RUN, expect=1)
+    assert "is new, but" in told and "--results" in told
+    for process in ("extraction", "judge", "reasoning"):
+        (output,) = (papers.output / "batches" / process).glob("*.output.jsonl")
+        papers.run(f"retrieve_results.py --process {process} --results {output}")
+    assert papers.files() == before
+    assert "0 sent now" in papers.run(RUN)
+    papers.paper("c.pdf", f"{CENSUS} New.")
+    papers.run("run_batch.py --process all")
+    assert set(server.seen.values()) == {1} and papers.files()["batches/extraction/part-00001.jsonl"]
+
+
+def test_a_lost_ledger_can_be_paid_for_again(papers: Project, server: Server) -> None:
+    papers.run(f"{RUN} --wait")
+    for file in papers.output.glob("ledger*"):
+        file.unlink()
+    assert "4 sent now" in papers.run(f"{RUN} --yes")
+    assert len(list((papers.output / "batches" / "extraction").glob("part-*"))) == 2
+
+
+def test_rows_that_answer_nothing_of_ours(papers: Project, server: Server) -> None:
+    papers.run(RUN)
+
+    def strange(row: dict) -> dict:
+        return {**row, "custom_id": row["custom_id"].replace("extraction-", "judge-")}
+
+    printed = papers.run(
+        f"retrieve_results.py --process extraction --results {answered_elsewhere(papers, server, strange)}"
+    )
+    assert "4 rows were for no open request" in printed and "4 pending" in printed
+    (papers.folder / "noise.jsonl").write_text('not json\n[1]\n{"custom_id": 7}\n{}\n' + "[" * 100_000 + "\n")
+    printed = papers.run(f"retrieve_results.py --process extraction --results {papers.folder}/noise.jsonl")
+    assert "4 pending" in printed
+    assert "cannot be read" in papers.run("retrieve_results.py --process extraction --results gone.jsonl", expect=1)
+
+
+def test_answers_set_aside_do_not_come_back(papers: Project, server: Server) -> None:
+    papers.run(f"{RUN} --wait")
+    file = answered_elsewhere(papers, server)
+    papers.run(f"{RUN} --again")
+    assert "4 rows were for no" in papers.run(f"retrieve_results.py --process extraction --results {file}")
+    assert set(papers.document("extraction", "a")["page_status"].values()) == {"pending"}
+
+
+def test_what_was_answered_while_it_waited_is_not_sent(papers: Project, server: Server) -> None:
+    papers.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=900)
+    papers.run(RUN)
+    assert server.attempts.total() == 1
+    file = answered_elsewhere(papers, server, lambda row: row)
+    papers.run(f"retrieve_results.py --process extraction --results {file}")
+    papers.run(f"{RUN} --wait")
+    assert server.attempts.total() == 1
+    assert set(papers.document("extraction", "a")["page_status"].values()) == {"answered"}
+
+
+def test_the_files_are_those_that_other_tools_take(papers: Project) -> None:
+    """One JSON object a line, ASCII, no BOM: `wc`, `jq` and `vllm run-batch` agree on the lines."""
+    papers.run(RUN)
+    (part,) = (papers.output / "batches" / "extraction").glob("part-*.jsonl")
+    assert int(subprocess.run(["wc", "-l", part], capture_output=True, text=True, check=True).stdout.split()[0]) == 4
+    assert part.read_bytes().isascii()
