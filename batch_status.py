@@ -44,9 +44,9 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.runner import Runner
 
     with Runner.from_file(options.config, "batch_status.py") as runner:
-        parts = runner.ledger, runner.workspace, runner.provider
         if options.cancel:
-            return _told(runner, lambda: control.cancel(options.cancel, *parts))
+            return _told(runner, lambda: control.cancel(options.cancel, runner.ledger, runner.provider))
+        parts = runner.ledger, runner.workspace, runner.provider
         if options.resolve:
             which, verdict = options.resolve
             return _told(runner, lambda: [control.resolve(which, verdict, *parts)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.cli import guarded, parser
 
@@ -18,8 +17,8 @@ from pipeline.cli import guarded, parser
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser("Bring in what the batches of a stage have answered.")
     made.add_argument("--wait", action="store_true", help="stay until all batches have ended")
-    help_results = "take these result files, made or fetched elsewhere, instead of asking the provider"
-    made.add_argument("--results", nargs="+", type=Path, metavar="FILE", help=help_results)
+    help_results = "take these result files, made or fetched elsewhere (or ids of batches, to be downloaded)"
+    made.add_argument("--results", nargs="+", metavar="FILE", help=help_results)
     options = made.parse_args(argv)
     return guarded(lambda: _main(options))
 

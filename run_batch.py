@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from pipeline.cli import OK, PROCESSES, guarded, parser
 
 if TYPE_CHECKING:
-    from pipeline.runner import Orders, Runner, Selection
+    from pipeline.runner import Orders, Runner
+    from pipeline.selection import Selection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.batches.plan import Again
-    from pipeline.runner import Orders, Runner, Selection, check_pages
+    from pipeline.runner import Orders, Runner
+    from pipeline.selection import Selection, check_pages
 
     pages = check_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)

@@ -7,6 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+
+def storable(text: str) -> str:
+    """Half a surrogate pair, which JSON can spell and nothing can write, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 Context = Literal["primary", "supporting", "background"]
 Specificity = Literal["properly_named", "descriptive_but_unnamed", "vague_generic"]
 Relevance = Literal["directly_relevant", "indirectly_relevant", "not_relevant"]

@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.batches.bring import adopt, bring_in
+from pipeline.batches.bring import adopt, bring_in, fetched
 from pipeline.batches.collect import Collected, Collector
-from pipeline.batches.estimate import Quote, check_consent, quote
+from pipeline.batches.estimate import Quote, check_consent, over_budget, quote
 from pipeline.batches.ledger import Ledger
 from pipeline.batches.plan import Again, Plan, check_not_lost, drop_outdated_local, plan
 from pipeline.batches.requests import RequestBuilder
 from pipeline.batches.submit import note_batch_ids, submit, unsent
-from pipeline.config import Config, load_config
-from pipeline.documents.discover import load_text, manifest_entries, refresh
-from pipeline.errors import ConfigError, InputError, LockedError, StageOrderError, UnreachableError
-from pipeline.merge import Merged, load_document, merge_stage
+from pipeline.config import PROCESSES, Config, load_config
+from pipeline.documents.discover import manifest_entries, refresh
+from pipeline.errors import LockedError, StageOrderError, UnreachableError
+from pipeline.merge import Merged, merge_stage
 from pipeline.providers import BatchProvider, make_provider
 from pipeline.providers.base import BatchInfo
-from pipeline.records import Ask, Document, ManifestEntry
-from pipeline.stages import STAGES, Stage
+from pipeline.records import ManifestEntry
+from pipeline.selection import Selection, drop_absent, questions
+from pipeline.stages import STAGES
 from pipeline.workspace import Workspace
 
 PATIENCE = 20  # looks in a row, while waiting, at which nobody may answer: the network comes and goes
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What is sent. `limit`: the first so many documents; `documents`: a glob on ids; `pages`: first and last."""
-
-    limit: int | None = None
-    documents: str | None = None
-    pages: tuple[int, int] | None = None
-
-    def entries(self, workspace: Workspace) -> Iterator[ManifestEntry]:
-        """The readable documents that are selected. Raises InputError where the glob matches none."""
-        matching = 0
-        for entry in manifest_entries(workspace, self.documents):
-            if self.limit is not None and matching >= self.limit:
-                return
-            matching += 1
-            if not entry.problem:
-                yield entry
-        if self.documents and not matching:
-            raise InputError(f"No document matches '{self.documents}': ids are the paths under INPUT_DIR without .pdf.")
-
-    def has_page(self, page: int) -> bool:
-        return self.pages is None or self.pages[0] <= page <= self.pages[1]
-
-
-def page_range(text: str) -> tuple[int, int]:
-    """`3` or `1-5`. Raises ValueError."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last:
-        raise ValueError(text)
-    return first, last
+Announce = Callable[[Quote], object]
 
 
 @dataclass(frozen=True)
@@ -77,30 +44,37 @@ class Orders:
 
 @dataclass
 class Report:
-    """What a command did, for its summary. `waiting`: batches that are not sent yet, for want of room in the queue."""
+    """What a command did, for its summary.
+
+    `sent`: requests, and `batches` that they were sent in; `waiting`: batches that are not sent yet, for want of room
+    in the queue, or because of `held`; `open`: batches that are on their way.
+    """
 
     plan: Plan = field(default_factory=Plan)
+    sent: int = 0
     batches: int = 0
     waiting: int = 0
+    open: int = 0
+    held: str | None = None
     collected: Collected = field(default_factory=Collected)
     merged: Merged = field(default_factory=Merged)
     problems: list[ManifestEntry] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether sending more would only bring more of the same trouble."""
+        return bool(self.collected.failed or self.collected.refused or self.held)
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the user has to do something before it makes sense to go on."""
+        return bool(self.rejected or self.collected.unknown or self.collected.silent or self.collected.full)
 
     @property
     def needs_attention(self) -> bool:
         """Whether something is left that will not come right by itself."""
         failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
         return bool(self.problems or failed or self.must_stop)
-
-    @property
-    def rejected(self) -> bool:
-        """Whether sending more would only bring more of the same trouble."""
-        return bool(self.collected.failed or self.collected.refused)
-
-    @property
-    def must_stop(self) -> bool:
-        """Whether the user has to do something before it makes sense to go on."""
-        return bool(self.rejected or self.collected.unknown)
 
 
 class Runner:
@@ -136,7 +110,7 @@ class Runner:
         """Held while planning, submitting or collecting, and never while waiting."""
         return self.workspace.lock(self._command)
 
-    def run(self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]) -> Report:
+    def run(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Report:
         """Plan and submit one stage. `announce` is shown what it will cost before anything is sent.
 
         Raises StageOrderError where the stage before has not said anything, ConsentError where it would cost more than
@@ -148,17 +122,17 @@ class Runner:
         with self.lock():
             if not orders.yes:
                 check_not_lost(process, self.ledger, self.workspace)
-            refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty("extraction", source))
+            self._refresh(process)
             report.problems = self._problems()
             report.plan = self._plan(process, selection, orders, announce)
             if orders.dry_run:
                 return report
             drop_outdated_local(process, self.ledger)
-            report.batches = self._submit(process)
+            self._submit(process, report)
             report.merged = self._merge(process)
-        report.waiting = len(unsent(process, self.ledger, self.provider))
+        self._count_open(process, report)
         for shard in self.ledger.shards(process, "submitted"):
-            if (shard.provider, shard.base_url) == (self.provider.kind, self.provider.base_url):
+            if shard.is_for(self.provider.kind, self.provider.base_url):
                 self.provider.work(shard.batch_id or "")
         return report
 
@@ -167,92 +141,97 @@ class Runner:
 
         Raises StageOrderError where nothing of the stage was ever sent.
         """
-        if not self.ledger.has_asks(process) and not (self.workspace.root / process).exists():
-            raise StageOrderError(
-                f"Nothing of {process} was sent yet: run  python run_batch.py --process {process}  first."
-            )
         report = Report()
-        note_batch_ids(process, self.ledger, self.workspace)
-        report.collected = self._collect(process)
-        with self.lock():
-            report.merged = self._merge(process)
-            if not report.rejected and unsent(process, self.ledger, self.provider):
-                report.batches = self._submit(process)
-        report.waiting = len(unsent(process, self.ledger, self.provider))
-        report.problems = self._problems()
-        return report
-
-    def bring(self, process: str, files: Sequence[Path]) -> Report:
-        """Take result files that were made or fetched elsewhere for the answers of a stage, and merge them.
-
-        Works without the ledger of before: custom ids are derived from the asks, which are worked out anew.
-        """
-        report = Report()
-        with self.lock():
-            refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty("extraction", source))
-            adopt(self._asks(STAGES[process], Selection()), self._builder(process), self.ledger)
-            report.collected = bring_in(files, process, self.ledger, self.config, STAGES[process].parse)
-            report.merged = self._merge(process)
-        report.problems = self._problems()
+        self._retrieve(process, report)
         return report
 
     def follow(self, process: str) -> Report:
         """Wait for the batches of a stage, collecting and merging as they end, and sending on what waits."""
-        progress = _Progress(process, self.ledger)
-        total, silence, report = Collected(), 0, Report()
+        report = Report()
+        self._follow(process, report)
+        self._retrieve(process, report)
+        return report
+
+    def run_and_follow(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Report:
+        """Run and follow until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
+
+        What was cancelled meanwhile is not asked again here: whoever cancels wants it to stop.
+        """
+        report = self.run(process, selection, orders, announce)
+        problems, first = report.problems, report.plan
+        cancelled = self._cancelled(process)
+        for _ in range(self.config.max_attempts - 1):
+            self._follow(process, report)
+            stopped = report.must_stop or self._cancelled(process) != cancelled
+            if stopped or not self._merge_alone(process).statuses["pending"]:
+                break
+            again = self.run(process, selection, replace(orders, again=None), announce)
+            report.batches, report.sent = report.batches + again.batches, report.sent + again.sent
+        self._follow(process, report)
+        self._retrieve(process, report)
+        report.problems, report.plan = problems, first
+        return report
+
+    def bring(self, process: str, names: Sequence[str]) -> Report:
+        """Take result files that were made or fetched elsewhere for the answers of a stage, and merge them.
+
+        `names`: files, or ids of batches, whose results are downloaded. Works without the ledger of before: custom ids
+        are derived from the asks, which are worked out anew.
+        """
+        report = Report()
+        with self.lock():
+            self._refresh(process)
+            stage, files = STAGES[process], fetched(names, process, self.workspace, self.provider)
+            asks = questions(stage, Selection(), self.workspace, self.ledger)
+            adopt(asks, self._builder(process), self.ledger)
+            report.collected = bring_in(files, process, self.ledger, self.workspace, self.config, stage.parse)
+            report.merged = self._merge(process)
+        report.problems = self._problems()
+        self._count_open(process, report)
+        return report
+
+    def _follow(self, process: str, report: Report) -> None:
+        progress, silence = _Progress(process, self.ledger), 0
         while True:
             try:
-                report = self._step(process, progress)
-                total, silence = _sum(total, report.collected), 0
+                self._round(process, report, progress)
+                silence = silence + 1 if report.collected.silent else 0
+                going = report.collected.running or report.waiting
             except LockedError:  # somebody else is bringing it in
-                report = Report(collected=Collected(running=1))
-            except UnreachableError:
-                report, silence = Report(collected=Collected(running=1)), silence + 1
-                if silence > PATIENCE:
-                    raise
-            if report.rejected or not (report.collected.running or report.waiting):
+                going = True
+            if not going or report.rejected or silence > PATIENCE:
                 break
             time.sleep(self.config.poll_seconds)
         progress.close()
-        report = self.retrieve(process)
-        report.collected = _sum(total, report.collected)
-        return report
 
-    def _step(self, process: str, progress: _Progress) -> Report:
+    def _round(self, process: str, report: Report, progress: _Progress) -> None:
         """One look at the batches: nothing is locked where there is nothing to do."""
-        report = Report(collected=self._collect(process, progress))
-        waiting = unsent(process, self.ledger, self.provider)
-        if report.collected.batches or waiting:
+        before = report.collected.batches
+        self._collect(process, report, progress)
+        if report.collected.batches > before:
             with self.lock():
-                if report.collected.batches:
-                    report.merged = self._merge(process)
-                if waiting and not report.rejected:
-                    report.batches = submit(process, self.ledger, self.workspace, self.provider, self.config)
-        report.waiting = len(unsent(process, self.ledger, self.provider))
-        report.collected.running += report.batches
-        return report
+                report.merged = self._merge(process)
+        if unsent(process, self.ledger, self.provider) and not report.rejected:
+            with self.lock():
+                report.collected.running += self._submit(process, report)
+        self._count_open(process, report)
 
-    def run_and_follow(
-        self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]
-    ) -> Report:
-        """Run and follow until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
-
-        What was cancelled is not asked again here: whoever cancels wants it to stop.
-        """
-        first = self.run(process, selection, orders, announce)
-        total, batches = Collected(), first.batches
-        for round_number in range(1, self.config.max_attempts + 1):
-            if not self.ledger.shards(process, "submitted") and not unsent(process, self.ledger, self.provider):
-                break
-            followed = self.follow(process)
-            total = _sum(total, followed.collected)
-            stopped = followed.must_stop or followed.collected.outcomes["cancelled"]
-            if stopped or not followed.merged.statuses["pending"] or round_number == self.config.max_attempts:
-                break
-            batches += self.run(process, selection, replace(orders, again=None), announce).batches
-        report = self.retrieve(process) if self.ledger.has_asks(process) else first
-        report.plan, report.batches, report.collected = first.plan, batches, _sum(total, report.collected)
-        return report
+    def _retrieve(self, process: str, report: Report) -> None:
+        if not self.ledger.has_asks(process) and not (self.workspace.root / process).exists():
+            raise StageOrderError(
+                f"Nothing of {process} was sent yet: run  python run_batch.py --process {process}  first."
+            )
+        note_batch_ids(process, self.ledger, self.workspace)
+        if not report.rejected:
+            self._collect(process, report)
+        with self.lock():
+            report.merged = self._merge(process)
+            if not report.rejected and unsent(process, self.ledger, self.provider):
+                report.collected.running += self._submit(process, report)
+        report.problems = self._problems()
+        self._count_open(process, report)
+        if report.collected.silent and not report.collected.batches:
+            raise UnreachableError(report.collected.silent[0])
 
     def stage_counts(self) -> dict[str, tuple[int, Counter[str]]]:
         """By stage: the documents it has got to, and their pages by status. Nothing is read but the ledger."""
@@ -268,7 +247,14 @@ class Runner:
                     counts[process] = documents + 1, pages
         return counts
 
-    def _plan(self, process: str, selection: Selection, orders: Orders, announce: Callable[[Quote], object]) -> Plan:
+    def _refresh(self, process: str) -> None:
+        """Bring the papers up to date, and what the stages before made of them: their text may have changed."""
+        refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty(PROCESSES[0], source))
+        drop_absent(self.workspace, self.ledger)
+        if STAGES[process].previous and self.ledger.has_asks(PROCESSES[0]):
+            self._merge(PROCESSES[0])
+
+    def _plan(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Plan:
         builder = self._builder(process)
 
         def agree(made: Plan) -> bool:
@@ -276,19 +262,13 @@ class Runner:
             announce(quoted)
             if orders.dry_run:
                 return False
-            check_consent(quoted, orders.yes, self.ledger, self.config)
+            check_consent(quoted, orders.yes)
             if made.first:
                 self.provider.probe(builder.body(made.first))
             return True
 
-        asks = self._asks(STAGES[process], selection)
+        asks = questions(STAGES[process], selection, self.workspace, self.ledger)
         return plan(asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run)
-
-    def _merge(self, process: str) -> Merged:
-        return merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
-
-    def _problems(self) -> list[ManifestEntry]:
-        return [entry for entry in manifest_entries(self.workspace) if entry.problem]
 
     def _builder(self, process: str) -> RequestBuilder:
         stage = STAGES[process]
@@ -297,46 +277,57 @@ class Runner:
         system = stage.system_prompt(self.config, examples)
         return RequestBuilder.make(process, system, stage.response_format, self.provider, self.config)
 
-    def _asks(self, stage: Stage, selection: Selection) -> Iterator[Ask]:
-        ready = Counter[str]()
-        for entry in tqdm(
-            selection.entries(self.workspace),
-            desc=f"Planning {stage.process}",
-            unit=" papers",
-            leave=False,
-            disable=None,
-        ):
-            before = load_document(self.workspace, stage.previous, entry.source) if stage.previous else None
-            ready.update(_readiness(before))
-            for ask in stage.asks(load_text(self.workspace, entry.source), before):
-                if selection.has_page(ask.page):
-                    yield ask
-        if stage.previous and not ready["ready"]:
-            raise StageOrderError(_too_early(stage.process, stage.previous, ready["waiting"]))
-
-    def _submit(self, process: str) -> int:
+    def _submit(self, process: str, report: Report) -> int:
+        """Send what may be sent now. Returns the number of batches."""
+        report.held = over_budget(self.ledger, self.config)
+        if report.held:
+            return 0
         requests = sum(shard.requests for shard in unsent(process, self.ledger, self.provider))
         title = f"Submitting {process}"
         with tqdm(total=requests, desc=title, unit=" requests", disable=None, leave=False) as bar:
-            return submit(process, self.ledger, self.workspace, self.provider, self.config, bar.update)
+            sent = submit(process, self.ledger, self.workspace, self.provider, self.config, bar.update)
+        report.batches += len(sent)
+        report.sent += sum(shard.requests for shard in sent)
+        return len(sent)
 
-    def _collect(self, process: str, progress: _Progress | None = None) -> Collected:
+    def _collect(self, process: str, report: Report, progress: _Progress | None = None) -> None:
         parse = STAGES[process].parse
         collector = Collector(process, self.ledger, self.workspace, self.provider, self.config, parse, self.lock)
-        return collector.collect(progress.see if progress else lambda info: None)
+        collector.collect(report.collected, progress.see if progress else lambda info: None)
+
+    def _merge(self, process: str) -> Merged:
+        return merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
+
+    def _merge_alone(self, process: str) -> Merged:
+        with self.lock():
+            return self._merge(process)
+
+    def _problems(self) -> list[ManifestEntry]:
+        return [entry for entry in manifest_entries(self.workspace) if entry.problem]
+
+    def _cancelled(self, process: str) -> int:
+        return sum(shard.status in ("cancelled", "cancelling") for shard in self.ledger.shards(process))
+
+    def _count_open(self, process: str, report: Report) -> None:
+        report.waiting = len(unsent(process, self.ledger, self.provider))
+        report.open = len(self.ledger.shards(process, "submitted"))
 
 
 class _Progress:
     """One bar over the requests of all batches that are on their way."""
 
     def __init__(self, process: str, ledger: Ledger) -> None:
-        self._requests = {shard.batch_id: shard.requests for shard in ledger.shards(process, "submitted")}
+        self._process, self._ledger = process, ledger
+        self._requests: dict[str | None, int] = {}
         self._done: dict[str, int] = {}
-        total = sum(self._requests.values())
-        self._bar = tqdm(total=total, desc=f"Waiting for {process}", unit=" requests", disable=None)
+        self._bar = tqdm(desc=f"Waiting for {process}", unit=" requests", disable=None)
 
     def see(self, info: BatchInfo) -> None:
         """Servers that tell no counts move the bar when the batch has ended."""
+        if info.id not in self._requests:
+            shards = self._ledger.shards(self._process)
+            self._requests = {s.batch_id: s.requests for s in shards if s.unsent or s.batch_id}
+            self._bar.total = sum(s.requests for s in shards if s.unsent or s.state == "submitted")
         done = (info.done or 0) + (info.failed or 0)
         self._done[info.id] = self._requests.get(info.id, done) if info.ended else done
         self._bar.n = sum(self._done.values())
@@ -344,39 +335,3 @@ class _Progress:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def _readiness(before: Document | None) -> Counter[str]:
-    statuses = before.page_status.values() if before else ()
-    return Counter("waiting" if status in ("pending", "not_sent") else "ready" for status in statuses)
-
-
-def _too_early(process: str, previous: str, waiting: int) -> str:
-    if waiting:
-        command = f"python retrieve_results.py --process {previous}"
-        return f"{process} needs the answers of {previous}, which are not here yet: run  {command}  first."
-    return f"{process} builds on {previous}: run  python run_batch.py --process {previous}  first."
-
-
-def _sum(one: Collected, other: Collected) -> Collected:
-    """Both rounds together; what is still running is told by the later one."""
-    return Collected(
-        batches=one.batches + other.batches,
-        running=other.running,
-        elsewhere=other.elsewhere,
-        requeued=one.requeued + other.requeued,
-        outcomes=one.outcomes + other.outcomes,
-        strangers=one.strangers + other.strangers,
-        failed=one.failed + other.failed,
-        refused=one.refused + other.refused,
-        unknown=other.unknown,
-        cost_usd=one.cost_usd + other.cost_usd,
-    )
-
-
-def check_pages(text: str) -> tuple[int, int]:
-    """`--pages` as given. Raises ConfigError for anything but a page or a range."""
-    try:
-        return page_range(text)
-    except ValueError:
-        raise ConfigError(f"--pages '{text}' is no page and no range: write 3 or 1-5.") from None

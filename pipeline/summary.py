@@ -40,6 +40,8 @@ def print_quote(quote: Quote) -> None:
         print(f"  {line}")
     if quote.limit is not None:
         print(f"  queue   {quote.rounds} rounds of up to {quote.limit:,} input tokens")
+    if quote.over_budget:
+        print(f"  limit   {quote.over_budget}")
     for reason, count in made.asked_anew.most_common():
         print(f"  anew    {count:,} of these pages were asked before: {reason}")
     if made.asked_anew and quote.anew.cost:
@@ -76,11 +78,12 @@ def print_run(process: str, report: Report, runner: Runner) -> None:
     plan = report.plan
     print(f"{process}: {_documents(report.merged)}")
     print(
-        f"{process}: {plan.asks} pages to ask = {plan.to_send} sent now in {report.batches} batches, "
-        f"{plan.in_flight} on their way, {plan.answered} answered before, {plan.given_up} given up"
+        f"{process}: {plan.asks} pages to ask = {plan.to_send} new, {plan.in_flight} on their way, "
+        f"{plan.answered} answered before, {plan.given_up} given up"
     )
+    print(f"{process}: {report.sent} sent now in {report.batches} batches")
     _print_waiting(process, report)
-    if plan.to_send + plan.in_flight:
+    if report.open + report.waiting:
         local = runner.provider.kind == "local"
         done = "Answered here." if local else "The batches take up to 24 hours; python batch_status.py shows them."
         print(f"{done} Next: python retrieve_results.py --process {process}")
@@ -102,7 +105,7 @@ def print_retrieved(process: str, report: Report, runner: Runner, then: bool = T
         print(f"problem: pages were given up: see {runner.workspace.failures(process)}", file=sys.stderr)
     print_costs(runner)
     if then:
-        _print_next(process, got.running + report.waiting, merged)
+        _print_next(process, report.open + report.waiting, merged)
 
 
 def _print_trouble(process: str, report: Report) -> None:
@@ -117,6 +120,14 @@ def _print_trouble(process: str, report: Report) -> None:
         print(f"problem: {count} requests were refused: {said} Mend REQUEST_PARAMS or MODEL.", file=sys.stderr)
     for unknown in got.unknown[:SHOWN_PROBLEMS]:
         print(f"problem: {unknown}", file=sys.stderr)
+    for silent in got.silent[:SHOWN_PROBLEMS]:
+        print(f"problem: {silent}", file=sys.stderr)
+    if got.full:
+        print(
+            f"problem: the provider's queue had no room for {got.full} single requests, though nothing else of ours "
+            "was in it: run the same command again when your other jobs there have ended.",
+            file=sys.stderr,
+        )
     if got.strangers:
         print(f"{process}: {got.strangers} rows were for no open request and are only kept in the result files")
     if got.elsewhere:
@@ -126,7 +137,9 @@ def _print_trouble(process: str, report: Report) -> None:
 
 
 def _print_waiting(process: str, report: Report) -> None:
-    if report.waiting:
+    if report.held:
+        print(f"problem: {report.held}", file=sys.stderr)
+    elif report.waiting:
         print(
             f"{process}: {report.waiting} batches wait for room in the queue: running the commands again sends them, "
             "and --wait does so by itself"
@@ -135,16 +148,17 @@ def _print_waiting(process: str, report: Report) -> None:
 
 def print_costs(runner: Runner) -> None:
     """What was spent in this folder so far, by stage, from the usage that the answers report."""
-    parts, total = [], 0.0
+    parts, unknown = [], False
     for process in PROCESSES:
         usage = runner.ledger.usage(process)
+        unknown |= usage.cost_usd is None
         if usage.requests:
-            total += usage.cost_usd or 0.0
             tokens_in = f"{usage.prompt_tokens:,} tokens in, {usage.cached_tokens:,} of them cached"
             tokens_out = f"{usage.completion_tokens:,} out, {usage.reasoning_tokens:,} of them reasoning"
             parts.append(f"{process} {dollars(usage.cost_usd)} ({tokens_in}; {tokens_out})")
     if parts:
-        print(f"cost so far: {dollars(total)} = " + " + ".join(parts))
+        at_least = "at least " if unknown else ""
+        print(f"cost so far: {at_least}{dollars(runner.ledger.spent())} = " + " + ".join(parts))
 
 
 def _print_next(process: str, running: int, merged: Merged) -> None:

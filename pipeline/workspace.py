@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from pipeline.errors import LockedError, WorkspaceError
 
@@ -94,24 +93,54 @@ def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, durable: bool = False) -> Iterator[ReplacedFile]:
     """A file that takes the place of `path` when the block ends well, and vanishes when it does not."""
-    # Always the same name, so that what a killed program left is written over; and a short one: a document's name may
-    # already be as long as the file system allows.
-    part = path.with_name(".new-" + hashlib.sha256(path.name.encode()).hexdigest()[:16])
+    file = ReplacedFile(path, durable)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
+        yield file
+        file.keep()
     finally:
+        file.discard()
+
+
+class ReplacedFile:
+    """A file that takes the place of `path` with `keep`, or vanishes with `discard`. Raises WorkspaceError."""
+
+    def __init__(self, path: Path, durable: bool = False) -> None:
+        self._path, self._durable = path, durable
+        # Always the same name, so that what a killed program left is written over; and a short one: a document's name
+        # may already be as long as the file system allows.
+        self._part = path.with_name(".new-" + hashlib.sha256(path.name.encode()).hexdigest()[:16])
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("wb")
+
+    def write(self, content: bytes) -> None:
+        with self._told():
+            self._file.write(content)
+
+    def keep(self) -> None:
+        """From now on this is the file, whole; with `durable` even after a power cut."""
+        with self._told():
+            self._file.flush()
+            if self._durable:
+                os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._path)
+
+    def discard(self) -> None:
+        """Leave no trace, unless it was kept."""
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            self._file.close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
 
 
 def file_size(path: Path) -> int | None:

@@ -70,7 +70,7 @@ def test_after_the_ledger_was_lost(papers: Project, server: Server) -> None:
     for file in papers.output.glob("ledger*"):
         file.unlink()
     told = papers.run(RUN, expect=1)
-    assert "is new, but" in told and "--results" in told
+    assert "of which" in told and "--results" in told
     for process in ("extraction", "judge", "reasoning"):
         (output,) = (papers.output / "batches" / process).glob("*.output.jsonl")
         papers.run(f"retrieve_results.py --process {process} --results {output}")

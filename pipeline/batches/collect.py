@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,44 @@ from pipeline.batches.outcomes import Unacceptable, outcome_of
 from pipeline.batches.queue import Queue, was_refused
 from pipeline.batches.submit import told
 from pipeline.config import Config
-from pipeline.errors import UnknownBatchError, WorkspaceError
+from pipeline.errors import UnknownBatchError, UnreachableError, WorkspaceError
 from pipeline.providers.base import BatchInfo, BatchProvider
 from pipeline.records import Outcome
 from pipeline.workspace import Workspace
 
 Accept = Callable[[str, int], object]  # (content, expects): raises Unacceptable for an answer that cannot be used
+TRIES = 3  # batches in one round that may be asked for in vain before the others are left for the next
 QUEUED = ("in_progress", "finalizing", "completed")  # statuses in which a batch has been let into the queue
 
 
 @dataclass
 class Collected:
-    """What one round of collecting brought. `strangers` are rows that no attempt of ours was waiting for.
+    """What collecting brought, over all rounds of a command.
 
-    `failed`: batches that were not let in, with the reason; `refused`: requests that are refused however often they are
-    sent, by what was said; `unknown`: batches that the provider does not know.
+    `strangers`: rows that no attempt of ours was waiting for. `failed`: batches that were not let in, with the reason;
+    `full`: single requests for which the queue had no room; `refused`: requests that are refused however often they are
+    sent, by what was said. Of the last round alone: `running`, `elsewhere` (batches of another provider), `unknown`
+    (batches, or their files, that the provider does not know) and `silent` (what it could not be asked for now).
     """
 
     batches: int = 0
     running: int = 0
     elsewhere: int = 0
     requeued: int = 0
+    full: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     strangers: int = 0
     failed: list[str] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     unknown: list[str] = field(default_factory=list)
-    cost_usd: float = 0.0
+    silent: list[str] = field(default_factory=list)
 
-    def count(self, outcome: Outcome, cost: float | None) -> None:
+    def new_round(self) -> None:
+        self.running = self.elsewhere = 0
+        self.unknown, self.silent = [], []
+
+    def count(self, outcome: Outcome) -> None:
         self.outcomes[outcome.kind] += 1
-        self.cost_usd += cost or 0.0
         if outcome.parameter:
             self.refused[outcome.message or outcome.parameter] += 1
 
@@ -62,48 +70,56 @@ class Collector:
     accept: Accept
     locked: Callable[[], Any]
 
-    def collect(self, watch: Callable[[BatchInfo], object] = lambda info: None) -> Collected:
-        """Look at every submitted batch, and bring in those that have ended.
+    def collect(self, result: Collected, watch: Callable[[BatchInfo], object] = lambda info: None) -> None:
+        """Look at every submitted batch, and bring in those that have ended; what came is counted in `result`.
 
-        Raises ProviderError where the provider cannot be asked.
+        A batch that cannot be asked for, or brought in, does not stop the others.
+        Raises ProviderError where the provider refuses to be asked, LockedError where another command is at work.
         """
-        result, news = Collected(), []
+        result.new_round()
+        news = list(self._news(result, watch))
+        if not news:
+            return
+        with self.locked():
+            for shard, info in news:
+                if self._is_open(shard):
+                    self.ledger.update_shard(shard.id, **told(info))
+        for shard, info in news:
+            with self.locked(), _noted(result):
+                if self._is_open(shard):
+                    self._take(shard, info, result)
+
+    def _news(self, result: Collected, watch: Callable[[BatchInfo], object]) -> Iterator[tuple[Shard, BatchInfo]]:
+        """The batches of which the provider says something new."""
         for shard in self.ledger.shards(self.process, "submitted"):
-            if (shard.provider, shard.base_url) != (self.provider.kind, self.provider.base_url):
+            if not shard.is_for(self.provider.kind, self.provider.base_url):
                 result.elsewhere += 1
                 continue
-            try:
-                info = self.provider.status(shard.batch_id or "")
-            except UnknownBatchError as error:
-                result.unknown.append(str(error))
+            if len(result.silent) >= TRIES:
+                result.running += 1
                 continue
-            watch(info)
-            result.running += not info.ended
-            if info.ended or told(info) != {name: getattr(shard, name) for name in told(info)}:
-                news.append((shard, info))
-        for shard, info in news:
-            with self.locked():
-                self._take(shard, info, result)
-        return result
+            with _noted(result):
+                info = self.provider.status(shard.batch_id or "")
+                watch(info)
+                result.running += not info.ended
+                if info.ended or told(info) != {name: getattr(shard, name) for name in told(info)}:
+                    yield shard, info
+
+    def _is_open(self, shard: Shard) -> bool:
+        """Whether nobody else has brought it in meanwhile."""
+        now = self.ledger.shard(shard.id)
+        return now is not None and now.state == "submitted"
 
     def _take(self, shard: Shard, info: BatchInfo, result: Collected) -> None:
-        now = self.ledger.shard(shard.id)
-        if now is None or now.state != "submitted":
-            return  # somebody else has brought it in
         if info.status in QUEUED:
             Queue(self.ledger, self.config).passed(shard)
-        self.ledger.update_shard(shard.id, **told(info))
-        if _files_are_late(info, now):
+        if _files_are_late(info, shard):
             result.running += 1
         elif info.ended:
             self._bring_in(shard, info, result)
 
     def _bring_in(self, shard: Shard, info: BatchInfo, result: Collected) -> None:
-        files = [
-            self._fetched(file_id, self.workspace.results(shard.process, info.id, kind))
-            for file_id, kind in ((info.output_file_id, "output"), (info.error_file_id, "errors"))
-            if file_id
-        ]
+        files = result_files(info, shard.process, self.workspace, self.provider)
         recorder = Recorder(shard, self.ledger, self.config, self.accept, result)
         with self.ledger.transaction():
             for file in files:
@@ -114,13 +130,33 @@ class Collector:
             requeued = was_refused(info) and Queue(self.ledger, self.config).refused(shard, self.workspace)
         result.batches += 1
         result.requeued += requeued
-        if info.status == "failed" and not requeued:
+        result.full += was_refused(info) and not requeued
+        if info.status == "failed" and not was_refused(info):
             result.failed.append(f"{info.id}: {info.message or 'the provider gave no reason'}")
 
-    def _fetched(self, file_id: str, path: Path) -> Path:
-        if not path.exists():
-            self.provider.download(file_id, path)
-        return path
+
+@contextmanager
+def _noted(result: Collected) -> Iterator[None]:
+    """What keeps one batch from being brought in is noted, and the next one has its turn."""
+    try:
+        yield
+    except UnknownBatchError as error:
+        result.unknown.append(str(error))
+    except UnreachableError as error:
+        result.silent.append(str(error))
+        result.running += 1
+
+
+def result_files(info: BatchInfo, process: str, workspace: Workspace, provider: BatchProvider) -> list[Path]:
+    """The output and the error file of a batch that has ended, downloaded if they are not here yet."""
+    files = []
+    for file_id, kind in ((info.output_file_id, "output"), (info.error_file_id, "errors")):
+        path = workspace.results(process, info.id, kind)
+        if file_id and not path.exists():
+            provider.download(file_id, path)
+        if file_id:
+            files.append(path)
+    return files
 
 
 class Recorder:
@@ -149,7 +185,7 @@ class Recorder:
     def _record(self, attempt: OpenAttempt, outcome: Outcome) -> None:
         cost = self._pricing.cost(outcome, self._shard.provider, self._shard.model)
         self._ledger.record(attempt.id, outcome, cost)
-        self._result.count(outcome, cost)
+        self._result.count(outcome)
 
 
 def accepted(outcome: Outcome, expects: int, accept: Accept) -> Outcome:

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS ask (
     key TEXT NOT NULL, generation INTEGER NOT NULL, basis TEXT NOT NULL, recipe INTEGER NOT NULL,
     expects INTEGER NOT NULL,
     PRIMARY KEY (process, source, page, part)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS ask_key ON ask (key, process);
+CREATE INDEX IF NOT EXISTS ask_key ON ask (key, process, generation);
 -- Every time an ask was sent. An outcome of NULL: waiting to be sent, or on its way.
 CREATE TABLE IF NOT EXISTS attempt (
     id INTEGER PRIMARY KEY,

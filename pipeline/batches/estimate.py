@@ -27,9 +27,6 @@ class Range:
     low: float
     high: float
 
-    def __add__(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.high + other.high)
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -51,20 +48,26 @@ class Estimate:
         return Range(paid + self.output.low * self.price.output, paid + self.output.high * self.price.output)
 
 
-def estimate(process: str, recipe: Recipe, requests: int, tokens: int, ledger: Ledger, config: Config) -> Estimate:
+def estimate(recipe: Recipe, requests: int, tokens: int, ledger: Ledger, config: Config) -> Estimate:
     """The cost of `requests` of one stage with `tokens` input tokens in all."""
-    past = ledger.past_answers(process, recipe.model)
+    budget = next((recipe.params[name] for name in BUDGETS if isinstance(recipe.params.get(name), int)), math.inf)
+    return _estimate(recipe.process, recipe.model, recipe.provider, requests, tokens, budget, ledger, config)
+
+
+def _estimate(
+    process: str, model: str, provider: str, requests: int, tokens: int, budget: float, ledger: Ledger, config: Config
+) -> Estimate:
+    most = requests * budget if requests else 0.0
+    past = ledger.past_answers(process, model)
     enough = past.count >= ENOUGH
     output = _sum_of_answers(requests, past) if enough else Range(*(requests * usual for usual in USUAL[process]))
-    budget = next((recipe.params[name] for name in BUDGETS if isinstance(recipe.params.get(name), int)), None)
-    most = math.inf if budget is None else requests * budget
     return Estimate(
         requests=requests,
         input_tokens=tokens,
         output=Range(min(output.low, most), min(output.high, most)),
         past=past.count if enough else 0,
-        counted=counts_are_exact(recipe.model),
-        price=Pricing(config).price(recipe.model, recipe.provider),
+        counted=counts_are_exact(model),
+        price=Pricing(config).price(model, provider),
     )
 
 
@@ -87,7 +90,9 @@ def rounds(sizes: Sequence[int], limit: int | None) -> int:
 
 @dataclass(frozen=True)
 class Quote:
-    """A plan and its price. `anew`: the part that replaces earlier questions; `limit`: of the queue, in tokens."""
+    """A plan and its price. `anew`: the part that replaces earlier questions; `limit`: of the queue, in tokens;
+    `over_budget`: why MAX_COST_USD does not allow it, if so.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -95,6 +100,7 @@ class Quote:
     anew: Estimate
     limit: int | None
     rounds: int
+    over_budget: str | None
 
 
 def quote(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> Quote:
@@ -104,7 +110,7 @@ def quote(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> Quote:
     limit = Queue(ledger, config).limit(*to)
 
     def priced(requests: int, tokens: int) -> Estimate:
-        return estimate(recipe.process, recipe, requests, tokens, ledger, config)
+        return estimate(recipe, requests, tokens, ledger, config)
 
     return Quote(
         recipe=recipe,
@@ -113,49 +119,38 @@ def quote(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> Quote:
         anew=priced(made.asked_anew.total(), made.anew_tokens),
         limit=limit,
         rounds=rounds([shard.tokens for shard in waiting], limit),
+        over_budget=over_budget(ledger, config),
     )
 
 
-def check_consent(quoted: Quote, yes: bool, ledger: Ledger, config: Config) -> None:
+def check_consent(quoted: Quote, yes: bool) -> None:
     """Raises ConsentError where the user has to say yes first, or more money is needed than MAX_COST_USD allows."""
     if quoted.plan.paid_anew and not yes:
         raise ConsentError(
             f"{quoted.plan.paid_anew} pages of {quoted.recipe.process} that were asked before would be asked (and paid "
             "for) anew, for the reasons above. Nothing was sent: add --yes to do so, or undo the change."
         )
-    _check_budget(quoted.plan, quoted.estimate, quoted.recipe, ledger, config)
+    if quoted.over_budget:
+        raise ConsentError(quoted.over_budget)
 
 
-def _check_budget(made: Plan, planned: Estimate, recipe: Recipe, ledger: Ledger, config: Config) -> None:
-    """All that was spent, is under way and is planned may come to no more than MAX_COST_USD."""
-    if config.max_cost_usd is None or not made.to_send or recipe.provider == "local":
-        return
-    cost = planned.cost
-    if cost is None:
-        raise ConsentError(
-            f"The price of {recipe.model} is not known, so MAX_COST_USD cannot be kept: add the model to PRICES in "
-            "config.yaml, or take MAX_COST_USD out. Nothing was sent."
-        )
-    spent, on_its_way = _spent(ledger), _under_way(made, recipe, ledger, config)
-    if spent + on_its_way + cost.high > config.max_cost_usd:
-        raise ConsentError(
-            f"This may cost up to ${cost.high:.4f}; with ${spent:.4f} spent and up to ${on_its_way:.4f} on its way, "
-            f"that is over MAX_COST_USD ${config.max_cost_usd:g}. Nothing was sent: raise it in config.yaml, or send "
-            "less (--limit, --documents, --pages)."
-        )
-
-
-def _spent(ledger: Ledger) -> float:
-    return sum(ledger.usage(process).cost_usd or 0.0 for process in USUAL)
-
-
-def _under_way(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> float:
-    """Dollars, at most, of what was sent or waits to be sent; `made`, which is in the ledger already, not counted."""
-    total = 0.0
+def over_budget(ledger: Ledger, config: Config) -> str | None:
+    """Why what was spent, and all that is on its way or waits, may not keep under MAX_COST_USD; None where it does."""
+    if config.max_cost_usd is None:
+        return None
+    spent, most = ledger.spent(), 0.0
     for process, provider, model, requests, tokens in ledger.under_way():
-        if (process, provider, model) == (recipe.process, recipe.provider, recipe.model):
-            requests, tokens = requests - made.to_send, tokens - made.tokens
-        same = recipe.model_copy(update={"model": model, "provider": provider, "params": {}})
-        cost = estimate(process, same, requests, tokens, ledger, config).cost
-        total += cost.high if cost else 0.0
-    return total
+        planned = _estimate(process, model, provider, requests, tokens, math.inf, ledger, config)
+        if planned.cost is None:
+            return (
+                f"The price of {model} is not known, so MAX_COST_USD cannot be kept: add the model to PRICES in "
+                "config.yaml, or take MAX_COST_USD out. Nothing was sent."
+            )
+        most += planned.cost.high
+    if not most or spent + most <= config.max_cost_usd:
+        return None
+    return (
+        f"With ${spent:.6f} spent so far, and up to ${most:.6f} for what would be on its way, this may come to more "
+        f"than MAX_COST_USD ${config.max_cost_usd:g}. Nothing was sent: raise it in config.yaml, or send "
+        "less (--limit, --documents, --pages)."
+    )

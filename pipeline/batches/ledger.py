@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,10 @@ class Shard:
     def unsent(self) -> bool:
         return self.state in UNSENT
 
+    def is_for(self, kind: str, base_url: str) -> bool:
+        """Whether it belongs to the provider of this kind and URL."""
+        return (self.provider, self.base_url) == (kind, base_url)
+
 
 @dataclass(frozen=True, slots=True)
 class PastAnswers:
@@ -114,32 +118,73 @@ class Ledger(Database):
         query = f"SELECT {_ASK} FROM ask WHERE process = ? AND source = ? ORDER BY page, part"
         return [CurrentAsk(*row) for row in self._all(query, process, source)]
 
-    def set_current(self, ask: Ask, key: str, generation: int, recipe: int) -> CurrentAsk | None:
-        """Make this what the page asks, and mark its document where that is news. Returns what it asked before."""
-        new = CurrentAsk(ask.page, ask.part, key, generation, ask.basis, recipe, ask.expects)
-        place = (ask.process, ask.source, ask.page, ask.part)
+    def current_of(self, ask: Ask) -> CurrentAsk | None:
+        """What the page of `ask` asks now, this or something else."""
         query = f"SELECT {_ASK} FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?"
-        before = next((CurrentAsk(*row) for row in self._all(query, *place)), None)
-        if before != new:
+        rows = self._all(query, ask.process, ask.source, ask.page, ask.part)
+        return next((CurrentAsk(*row) for row in rows), None)
+
+    def set_current(self, ask: Ask, key: str, generation: int, recipe: int, before: CurrentAsk | None) -> None:
+        """Make this what the page asks instead of `before`, and mark its document where that is news."""
+        if before != CurrentAsk(ask.page, ask.part, key, generation, ask.basis, recipe, ask.expects):
+            place = (ask.process, ask.source, ask.page, ask.part)
             values = (*place, key, generation, ask.basis, recipe, ask.expects)
             self._run("INSERT OR REPLACE INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values)
             self.mark_dirty(ask.process, ask.source)
-        return before
 
-    def is_asked(self, ask: Ask) -> bool:
-        """Whether its page has a current ask in its stage, this or another."""
-        query = "SELECT 1 FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?"
-        return bool(self._all(query, ask.process, ask.source, ask.page, ask.part))
+    def drop_asks(self, process: str, source: str, pages: Iterable[int]) -> None:
+        """These pages ask nothing any more. Their answers are kept, and found again if they do."""
+        for page in pages:
+            self._run("DELETE FROM ask WHERE process = ? AND source = ? AND page = ?", process, source, page)
+
+    def waiting(self) -> list[tuple[str, str, int]]:
+        """(process, document, page) of all current asks whose requests were not sent yet."""
+        query = (
+            "SELECT DISTINCT ask.process, source, page FROM shard CROSS JOIN attempt ON shard = shard.id"
+            " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation)"
+            " WHERE state IN ('written', 'uploaded') AND outcome IS NULL"
+        )
+        return [(row[0], row[1], row[2]) for row in self._all(query)]
+
+    def was_sent(self, process: str, asked: CurrentAsk) -> bool:
+        """Whether there was any attempt at it, answered or not."""
+        query = "SELECT 1 FROM attempt WHERE key = ? AND process = ? AND generation = ? LIMIT 1"
+        return bool(self._all(query, asked.key, process, asked.generation))
+
+    def is_open_question(self, attempt: tuple[str, str, int, int]) -> bool:
+        """Whether some page still asks this, and neither a good answer nor a later attempt at it is known."""
+        process, key, generation, number = attempt
+        asked = "SELECT 1 FROM ask INDEXED BY ask_key WHERE key = ? AND process = ? AND generation = ? LIMIT 1"
+        if not self._all(asked, key, process, generation):
+            return False
+        attempts = self.attempts(process, key, generation)
+        return all(other.outcome != "ok" and other.number <= number for other in attempts)
 
     def asked(self, process: str, key: str) -> CurrentAsk | None:
         """One of the current asks with this key (its newest generation), or None where no page asks it now."""
-        query = f"SELECT {_ASK} FROM ask WHERE key = ? AND process = ? ORDER BY generation DESC LIMIT 1"
+        query = (
+            f"SELECT {_ASK} FROM ask INDEXED BY ask_key WHERE key = ? AND process = ? ORDER BY generation DESC LIMIT 1"
+        )
         return next((CurrentAsk(*row) for row in self._all(query, key, process)), None)
 
+    def raise_generation(self, process: str, key: str, generation: int) -> None:
+        """The current asks of this key are of a newer generation than the ledger knew."""
+        self._mark_askers(process, key)
+        self._run("UPDATE ask SET generation = ? WHERE key = ? AND process = ?", generation, key, process)
+
     def generation(self, process: str, key: str) -> int:
-        """The newest generation of a key: 0 until it is asked again on purpose."""
-        query = "SELECT max(generation) FROM attempt WHERE key = ? AND process = ?"
-        return int(self._one(query, key, process)[0] or 0)
+        """The generation of a key that counts for a page that has not asked it so far: the newest that was answered."""
+        query = (
+            "SELECT generation FROM attempt WHERE key = ? AND process = ?"
+            " ORDER BY coalesce(outcome = 'ok', 0) DESC, generation DESC LIMIT 1"
+        )
+        return int(next((row[0] for row in self._all(query, key, process)), 0))
+
+    def generation_of_again(self, process: str) -> int:
+        """The generation that asking again on purpose opens: the one that is under way, if one is."""
+        newest = int(self._one("SELECT coalesce(max(generation), 0) FROM attempt WHERE process = ?", process)[0])
+        query = "SELECT 1 FROM attempt WHERE process = ? AND generation = ? AND outcome IS NULL LIMIT 1"
+        return newest if newest and self._all(query, process, newest) else newest + 1
 
     # Attempts
 
@@ -189,10 +234,12 @@ class Ledger(Database):
         return {custom_id(*row[:4]): OpenAttempt(*row[4:]) for row in self._all(query, shard)}
 
     def wanted_attempts(self, shard: int) -> set[str]:
-        """The custom ids of a shard's open attempts that some page still asks."""
+        """The custom ids of a shard's open attempts that some page still asks, and that were not answered elsewhere."""
         query = (
             "SELECT DISTINCT attempt.process, key, generation, number FROM attempt"
-            " JOIN ask USING (key, process, generation) WHERE shard = ? AND outcome IS NULL"
+            " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation) WHERE shard = ? AND outcome IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM attempt AS other WHERE other.key = attempt.key"
+            " AND other.process = attempt.process AND other.generation = attempt.generation AND other.outcome = 'ok')"
         )
         return {custom_id(*row) for row in self._all(query, shard)}
 
@@ -248,6 +295,10 @@ class Ledger(Database):
         known = None if unpriced else round(cost or 0.0, 9)
         return Usage(**dict(zip(names, counts, strict=True)), cost_usd=known)
 
+    def spent(self) -> float:
+        """Dollars of all answers whose price is known."""
+        return float(self._one("SELECT coalesce(sum(cost_usd), 0) FROM attempt")[0])
+
     def shard_usage(self, shard: int) -> tuple[int, int, float | None]:
         """(input tokens, output tokens, dollars) of a shard's answers so far."""
         query = (
@@ -299,6 +350,13 @@ class Ledger(Database):
         assignments = ", ".join(f"{name} = ?" for name in values)
         self._run(f"UPDATE shard SET {assignments} WHERE id = ?", *values.values(), number)
 
+    def close_shard(self, number: int, outcome: Outcome, status: str) -> None:
+        """Give all open attempts of a shard this outcome, at no cost: nothing more is to come of it."""
+        for attempt in self.open_attempts(number).values():
+            self.record(attempt.id, outcome, None)
+        self.mark_shard(number)
+        self.update_shard(number, state="collected", status=status)
+
     def forget_shard(self, number: int) -> None:
         """Take out a shard of which nothing was sent, and its attempts, but for those that were answered elsewhere."""
         self._run("DELETE FROM attempt WHERE shard = ? AND outcome IS NULL", number)
@@ -329,7 +387,7 @@ class Ledger(Database):
         """Mark all documents that ask what is in this shard."""
         query = (
             "INSERT OR IGNORE INTO dirty SELECT DISTINCT ask.process, source FROM attempt"
-            " JOIN ask USING (key, process) WHERE shard = ?"
+            " CROSS JOIN ask INDEXED BY ask_key USING (key, process) WHERE shard = ?"
         )
         self._run(query, shard)
 

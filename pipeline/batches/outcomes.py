@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pipeline.records import Outcome, OutcomeKind
+from pipeline.records import Outcome, OutcomeKind, storable
 
+MOST_TOKENS = 10**12  # of one answer; more is a mistake of the server
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found")
 _ENDINGS: dict[str, OutcomeKind] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 
@@ -42,7 +43,7 @@ def _answered(body: Mapping[str, Any]) -> Outcome:
     usage = _mapping(body.get("usage"))
     return Outcome(
         kind=kind,
-        content=content if isinstance(content, str) else None,
+        content=storable(content) if isinstance(content, str) else None,
         message=note,
         prompt_tokens=_count(usage, "prompt_tokens"),
         cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
@@ -53,7 +54,7 @@ def _answered(body: Mapping[str, Any]) -> Outcome:
 
 def _kind(finish: object, refusal: object, content: object) -> tuple[OutcomeKind, str | None]:
     if refusal:
-        return "refused", str(refusal)[:500]
+        return "refused", storable(str(refusal))[:500]
     if finish == "length":
         return "truncated", "the answer was cut off at the token limit"
     if finish == "content_filter":
@@ -68,13 +69,17 @@ def _failed(error: object, status: int | None) -> Outcome:
     code = told.get("code") or told.get("type")
     message = told.get("message") or (error if isinstance(error, str) else json.dumps(error))
     kind = _ENDINGS.get(str(code), "api_error")
-    refused = str(told.get("param") or code) if status in (None, 400, 422) and _names_parameter(told) else None
-    return Outcome(kind=kind, code=str(status or code or "unknown"), message=str(message)[:500], parameter=refused)
+    refused = _parameter(told) if status in (None, 400, 422) else None
+    text = storable(str(message))[:500]
+    return Outcome(kind=kind, code=storable(str(status or code or "unknown")), message=text, parameter=refused)
 
 
-def _names_parameter(error: Mapping[str, Any]) -> bool:
-    """Whether the request was refused for how it is made, and not for the page that it is about."""
-    return bool(error.get("param")) or error.get("code") in _PARAMETER_CODES
+def _parameter(error: Mapping[str, Any]) -> str | None:
+    """The parameter for which a request was refused, where it is one that all requests have in common."""
+    name, code = str(error.get("param") or ""), str(error.get("code") or "")
+    if name.startswith("messages") or code == "context_length_exceeded":
+        return None  # it is about this page
+    return storable(name) or (code if code in _PARAMETER_CODES else None)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -89,4 +94,4 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= MOST_TOKENS else 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 from pipeline.batches.ledger import CurrentAsk, Ledger
 from pipeline.batches.requests import RequestBuilder, check_size
@@ -69,17 +71,14 @@ def plan(
     to = Destination(recipe.process, recipe.provider, recipe.base_url, recipe.model)
     caps = ShardCaps.of(config, ledger.queue_limit(recipe.provider, recipe.base_url, recipe.model))
     made = Plan()
-    try:
-        with ledger.transaction():
-            with ShardWriter(to, ledger, workspace, caps, dry) as writer:
-                planner = _Planner(builder, ledger, config, writer, again, made)
-                for ask in asks:
-                    planner.take(ask)
-            made.shards = writer.sizes
-            if not agree(made):
-                raise _Undone
-    except _Undone:
-        pass
+    with suppress(_Undone), ShardWriter(to, ledger, workspace, caps, dry) as writer, ledger.transaction():
+        planner = _Planner(builder, ledger, config, writer, again, made)
+        for ask in asks:
+            planner.take(ask)
+        writer.close()
+        made.shards = writer.sizes
+        if not agree(made):
+            raise _Undone
     return made
 
 
@@ -94,16 +93,21 @@ class _Planner:
         self._again, self._made = again, made
         self._recipe = ledger.recipe_id(builder.recipe)
         self._recipe_of = lru_cache(maxsize=256)(ledger.recipe)
+        self._new_generation = ledger.generation_of_again(builder.recipe.process) if again else 0
         self._last_source = ""
 
     def take(self, ask: Ask) -> None:
-        key = self._builder.key(ask)
-        generation = self._ledger.generation(ask.process, key)
+        key, before = self._builder.key(ask), self._ledger.current_of(ask)
+        same = before is not None and before.key == key
+        generation = before.generation if before and same else self._ledger.generation(ask.process, key)
         stand = self._standing(ask.process, key, generation)
-        if self._again and self._again.includes(stand):
-            generation, stand = generation + 1, standing([], self._config.max_attempts)
-        before = self._ledger.set_current(ask, key, generation, self._recipe)
+        if self._again and self._again.includes(stand) and generation < self._new_generation:
+            generation = self._new_generation
+            stand = self._standing(ask.process, key, generation)
+        self._ledger.set_current(ask, key, generation, self._recipe, before)
         setattr(self._made, stand.state, getattr(self._made, stand.state) + 1)
+        if stand.state == "given_up":
+            self._ledger.mark_dirty(ask.process, ask.source)  # MAX_ATTEMPTS may have been another before
         if stand.state == "to_send":
             tokens = self._send(ask, key, generation, stand)
             if before and (before.key, before.generation) != (key, generation):
@@ -140,12 +144,14 @@ class _Planner:
 def check_not_lost(process: str, ledger: Ledger, workspace: Workspace) -> None:
     """Raises ConsentError where batches were sent from here of which the ledger knows nothing: it was lost."""
     noted = workspace.batch_ids(process)
-    if noted.exists() and noted.read_text(encoding="utf-8").strip() and not ledger.shards(process):
-        results = workspace.root / "batches" / process
+    known = {shard.batch_id or Path(shard.path).name.partition(".")[0] for shard in ledger.shards(process)}
+    ids = noted.read_text(encoding="utf-8").split() if noted.exists() else []
+    unknown = [name for name in ids if name not in known]
+    if unknown:
         raise ConsentError(
-            f"{ledger.path} is new, but {noted} names batches that were sent from here. Bring their answers in with  "
-            f"python retrieve_results.py --process {process} --results {results}/*.output.jsonl , or add --yes to ask "
-            "(and pay for) everything anew."
+            f"{noted} names {len(unknown)} batches of which {ledger.path} knows nothing: it is not the one of before. "
+            f"Bring their answers in with  python retrieve_results.py --process {process} --results {unknown[0]}"
+            f"{' …' if len(unknown) > 1 else ''} , or add --yes to ask (and pay for) their pages anew."
         )
 
 
@@ -166,10 +172,6 @@ def drop_outdated_local(process: str, ledger: Ledger) -> None:
     """Give up local batches that nobody asks for any more: they are not paid for, and would take their time."""
     outcome = Outcome("cancelled", message="asked differently since")
     for shard in ledger.shards(process, "submitted"):
-        if shard.provider != "local" or ledger.wanted_attempts(shard.id):
-            continue
-        with ledger.transaction():
-            for attempt in ledger.open_attempts(shard.id).values():
-                ledger.record(attempt.id, outcome, None)
-            ledger.mark_shard(shard.id)
-            ledger.update_shard(shard.id, state="collected", status="cancelled")
+        if shard.provider == "local" and not ledger.wanted_attempts(shard.id):
+            with ledger.transaction():
+                ledger.close_shard(shard.id, outcome, "cancelled")

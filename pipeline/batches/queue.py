@@ -43,7 +43,7 @@ class Queue:
         others = sum(other.tokens for other in self._others(shard))
         if not others and shard.requests == 1:
             return False
-        most = others or (shard.tokens + 1) // 2
+        most = max(others, shard.tokens) if others else (shard.tokens + 1) // 2
         self._ledger.set_queue_limit(*_place(shard), most)
         send_again(shard, ShardCaps.of(self._config, most), self._ledger, workspace)
         return True

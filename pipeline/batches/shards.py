@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from pipeline.batches.ledger import Ledger, Shard, custom_id, parse_custom_id
 from pipeline.config import Config
 from pipeline.errors import WorkspaceError
-from pipeline.workspace import Workspace, replacing
+from pipeline.workspace import ReplacedFile, Workspace
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Destination:
 
 
 class ShardWriter:
-    """Fills one file after another. Used inside a transaction of the ledger: where that fails, the files go too.
+    """Fills one file after another. Closed inside a transaction of the ledger; if that fails, the files go too.
 
     With `dry` nothing is written, and the shards are only counted.
     """
@@ -60,61 +58,54 @@ class ShardWriter:
         self.sizes: list[int] = []  # input tokens of each finished shard
         self._destination, self._ledger, self._workspace, self._caps = destination, ledger, workspace, caps
         self._dry = dry
-        self._files = ExitStack()
+        self._file: ReplacedFile | None = None
         self._made: list[Path] = []
-        self._file: IO[bytes] | None = None
-        self._number = _first_number(ledger, workspace)
+        self._number = first_free_number(ledger, workspace)
         self._requests = self._bytes = self._tokens = 0
 
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            self._close()
-            return
-        self._files.__exit__(kind, error, None)
-        for path in self._made:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._file:
+            self._file.discard()
+        for path in self._made if kind else ():
             path.unlink(missing_ok=True)
 
     def add(self, line: bytes, tokens: int) -> int:
         """Write a request; returns the number of the shard that it is in."""
         if self._requests and not self._caps.hold(self._requests + 1, self._bytes + len(line), self._tokens + tokens):
-            self._close()
+            self.close()
         if self._file is None and not self._dry:
-            self._file = self._files.enter_context(replacing(self._path(), durable=True))
+            self._file = ReplacedFile(self._path(), durable=True)
         if self._file:
             self._file.write(line)
         self._requests, self._bytes, self._tokens = self._requests + 1, self._bytes + len(line), self._tokens + tokens
         return self._number
 
-    def _path(self) -> Path:
-        return self._workspace.shard(self._destination.process, self._number)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Finish the file that is being filled: it takes its name before the ledger speaks of it."""
         if not self._requests:
             return
         if self._file:
-            self._files.pop_all().close()  # the file takes its name now, before the ledger speaks of it
             self._made.append(self._path())
+            self._file.keep()
         to = self._destination
         path = self._path().relative_to(self._workspace.root).as_posix()
-        self._ledger.add_shard(
-            Shard(
-                self._number, to.process, path, "written", to.provider, to.base_url, to.model, self._requests,
-                self._bytes, self._tokens,
-            )
-        )  # fmt: skip
+        whose = (to.provider, to.base_url, to.model)
+        counts = (self._requests, self._bytes, self._tokens)
+        self._ledger.add_shard(Shard(self._number, to.process, path, "written", *whose, *counts))
         self.sizes.append(self._tokens)
-        self._number += 1
-        self._file = None
+        self._number, self._file = self._number + 1, None
         self._requests = self._bytes = self._tokens = 0
 
+    def _path(self) -> Path:
+        return self._workspace.shard(self._destination.process, self._number)
 
-def _first_number(ledger: Ledger, workspace: Workspace) -> int:
-    """After a lost ledger the files of before are still there, and are not written over."""
-    number = ledger.next_shard_number()
-    return number if number > 1 else workspace.last_shard() + 1
+
+def first_free_number(ledger: Ledger, workspace: Workspace) -> int:
+    """Of a shard. After a lost ledger the files of before are still there, and are not written over."""
+    return max(ledger.next_shard_number(), workspace.last_shard() + 1)
 
 
 def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -149,13 +140,14 @@ def tidy_unsent(ledger: Ledger, workspace: Workspace, config: Config) -> None:
 def _regroup(shard: Shard, wanted: set[str], caps: ShardCaps, ledger: Ledger, workspace: Workspace) -> None:
     """The wanted requests of a shard in new files."""
     path = workspace.root / shard.path
-    with ledger.transaction(), ShardWriter(Destination.of(shard), ledger, workspace, caps) as writer:
+    with ShardWriter(Destination.of(shard), ledger, workspace, caps) as writer, ledger.transaction():
         ledger.mark_shard(shard.id)
         for name, line in request_lines(path) if wanted else ():
             attempt = parse_custom_id(name)
             if name in wanted and attempt:
                 _, tokens = ledger.attempt_tokens(*attempt)
                 ledger.move_attempt(*attempt, shard=writer.add(line, tokens))
+        writer.close()
         ledger.forget_shard(shard.id)
     path.unlink(missing_ok=True)
 
@@ -168,12 +160,11 @@ def send_again(shard: Shard, caps: ShardCaps, ledger: Ledger, workspace: Workspa
     with ShardWriter(Destination.of(shard), ledger, workspace, caps) as writer:
         for name, line in request_lines(workspace.root / shard.path):
             attempt = parse_custom_id(name)
-            if attempt is None or ledger.asked(attempt[0], attempt[1]) is None:
+            if attempt is None or not ledger.is_open_question(attempt):
                 continue
             process, key, generation, number = attempt
-            if any(other.number > number for other in ledger.attempts(process, key, generation)):
-                continue
             expects, tokens = ledger.attempt_tokens(*attempt)
             renamed = json.loads(line) | {"custom_id": custom_id(process, key, generation, number + 1)}
             shard_number = writer.add(json.dumps(renamed, separators=(",", ":")).encode("ascii") + b"\n", tokens)
             ledger.add_attempt(process, key, generation, number + 1, shard_number, expects, tokens)
+        writer.close()

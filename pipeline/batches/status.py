@@ -66,7 +66,7 @@ def _now(shard: Shard, provider: Callable[[], BatchProvider]) -> tuple[Shard, st
         return shard, "waits for room"
     if shard.state == "collected":
         return shard, "retrieved"
-    if (shard.provider, shard.base_url) != (provider().kind, provider().base_url):
+    if not shard.is_for(provider().kind, provider().base_url):
         return shard, f"PROVIDER {shard.provider}, {shard.base_url}"
     try:
         info = provider().status(shard.batch_id or "")

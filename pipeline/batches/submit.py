@@ -15,22 +15,23 @@ from pipeline.workspace import Workspace, append_line
 
 def unsent(process: str, ledger: Ledger, provider: BatchProvider) -> list[Shard]:
     """The shards of a stage that are for this provider and have no batch yet."""
-    shards = [shard for shard in ledger.shards(process) if shard.unsent]
-    return [shard for shard in shards if _is_for(shard, provider)]
+    shards = (shard for shard in ledger.shards(process) if shard.unsent)
+    return [shard for shard in shards if shard.is_for(provider.kind, provider.base_url)]
 
 
 def submit(
     process: str, ledger: Ledger, workspace: Workspace, provider: BatchProvider, config: Config,
     done: Callable[[int], object] = lambda requests: None,
-) -> int:  # fmt: skip
+) -> list[Shard]:  # fmt: skip
     """Upload and start what is unsent, as long as the provider's queue has room; the rest waits in the ledger.
 
-    `done` is told the requests of each batch. Returns the number of batches that were started.
+    `done` is told the requests of each batch. Returns the shards that were started.
     Raises ProviderError where the provider refuses, UnsettledError where it cannot be known whether it agreed.
     """
     note_batch_ids(process, ledger, workspace)
     tidy_unsent(ledger, workspace, config)
-    queue, looked, sent = Queue(ledger, config), False, 0
+    queue, looked = Queue(ledger, config), False
+    sent: list[Shard] = []
     for shard in unsent(process, ledger, provider):
         if not queue.has_room(shard) and not looked:
             _look(ledger, provider)
@@ -39,7 +40,7 @@ def submit(
             break
         _submit(shard, ledger, workspace, provider)
         done(shard.requests)
-        sent += 1
+        sent.append(shard)
     return sent
 
 
@@ -52,14 +53,10 @@ def note_batch_ids(process: str, ledger: Ledger, workspace: Workspace) -> None:
             append_line(path, shard.batch_id)
 
 
-def _is_for(shard: Shard, provider: BatchProvider) -> bool:
-    return (shard.provider, shard.base_url) == (provider.kind, provider.base_url)
-
-
 def _look(ledger: Ledger, provider: BatchProvider) -> None:
     """Batches that have ended since take no room any more, whether their answers are here or not."""
     for shard in ledger.shards(state="submitted"):
-        if _is_for(shard, provider) and shard.status not in ENDED:
+        if shard.is_for(provider.kind, provider.base_url) and shard.status not in ENDED:
             ledger.update_shard(shard.id, **told(provider.status(shard.batch_id or "")))
 
 

@@ -16,13 +16,16 @@ from openai.types import Batch
 from pipeline.config import OPENAI_URL, Config
 from pipeline.errors import ConfigError, ProviderError, UnknownBatchError, UnreachableError, UnsettledError
 from pipeline.providers.base import BatchInfo
+from pipeline.records import storable
 from pipeline.workspace import replacing
 
 RETRIES = 8  # of calls that may safely be repeated; the client waits 0.5 s, 1 s, … 8 s between them
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between tries of a create
-AMBIGUOUS = (500, 502, 504)  # the server, or one before it, lost track: the batch may have been made
 LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 CREATE_TIMEOUT = 60.0  # seconds: after that the list is asked whether the batch was made
+LAST_MOMENT = 10**11  # seconds; what is larger is none
+# What the client raises where something else than the API answers: a login page, half a JSON text
+NO_ANSWER = (AttributeError, TypeError, ValueError)
 PROBE_RETRIES = 3
 PROBE_TOKENS = 16  # the least that all models accept
 Result = TypeVar("Result")
@@ -93,7 +96,7 @@ class OpenAIProvider:
 
     def upload(self, path: Path) -> str:
         purpose = cast(Any, self._config.file_purpose)
-        return self._call(lambda: self._client.files.create(file=path, purpose=purpose)).id
+        return str(self._call(lambda: self._client.files.create(file=path, purpose=purpose).id))
 
     def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
         """The client's own retries are off: a repeated create is a second batch and a second bill.
@@ -107,14 +110,16 @@ class OpenAIProvider:
                 return self._made_after_all(file_id, error)
             except openai.APIStatusError as error:
                 refusal = error
-                if error.status_code in AMBIGUOUS:
+                if _in_doubt(error):
                     return self._made_after_all(file_id, error)
                 if not _not_now(error):
                     raise self._told(error) from None
+            except NO_ANSWER as error:
+                return self._made_after_all(file_id, error)
             time.sleep(max(wait, _retry_after(refusal)))
         raise self._told(refusal)
 
-    def _made_after_all(self, file_id: str, doubt: openai.APIError) -> BatchInfo:
+    def _made_after_all(self, file_id: str, doubt: Exception) -> BatchInfo:
         for wait in WAITS[:4]:  # a list may lag some seconds behind
             time.sleep(wait)
             try:
@@ -139,12 +144,7 @@ class OpenAIProvider:
         return next((info for info in self.list() if info.input_file_id == file_id), None)
 
     def status(self, batch_id: str) -> BatchInfo:
-        try:
-            return _info(self._client.batches.retrieve(batch_id))
-        except openai.NotFoundError:
-            raise self._unknown(batch_id) from None
-        except openai.OpenAIError as error:
-            raise self._told(error) from None
+        return self._call(lambda: _info(self._client.batches.retrieve(batch_id)), self._unknown(batch_id))
 
     def _unknown(self, batch_id: str) -> UnknownBatchError:
         return UnknownBatchError(
@@ -154,50 +154,43 @@ class OpenAIProvider:
         )
 
     def cancel(self, batch_id: str) -> BatchInfo:
-        try:
-            return _info(self._client.batches.cancel(batch_id))
-        except openai.NotFoundError:
-            raise self._unknown(batch_id) from None
-        except (openai.ConflictError, openai.BadRequestError):
-            return self.status(batch_id)  # it has ended, or is about to
-        except openai.OpenAIError as error:
-            raise self._told(error) from None
+        def cancelled() -> BatchInfo:
+            try:
+                return _info(self._client.batches.cancel(batch_id))
+            except (openai.ConflictError, openai.BadRequestError):
+                return self.status(batch_id)  # it has ended, or is about to
+
+        return self._call(cancelled, self._unknown(batch_id))
 
     def size(self, file_id: str) -> int:
-        try:
-            return self._client.files.retrieve(file_id).bytes
-        except openai.NotFoundError:
-            raise UnknownBatchError(f"{self.base_url} does not know file {file_id}.") from None
-        except openai.OpenAIError as error:
-            raise self._told(error) from None
+        unknown = UnknownBatchError(f"{self.base_url} does not know file {file_id}.")
+        return int(self._call(lambda: self._client.files.retrieve(file_id).bytes, unknown))
 
     def delete(self, file_id: str) -> None:
         self._call(lambda: self._client.files.delete(file_id))
 
     def list(self) -> Iterator[BatchInfo]:
-        try:
-            yield from (_info(batch) for batch in self._client.batches.list(limit=100))
-        except openai.OpenAIError as error:
-            raise self._told(error) from None
+        pages = iter(self._client.batches.list(limit=100))
+        while True:
+            info = self._call(lambda: next((_info(batch) for batch in pages), None))
+            if info is None:
+                return
+            yield info
 
     def download(self, file_id: str, path: Path) -> None:
         """A connection that breaks in the middle is another try: the client repeats only what has not begun."""
-        for wait in (*WAITS, None):
+        gone = UnknownBatchError(
+            f"{self.base_url} has no file {file_id} (any more): if the results were saved elsewhere, bring them in"
+            " with  retrieve_results.py --results FILE , else  batch_status.py --resolve ID lost  asks them again."
+        )
+        for wait in WAITS:
             try:
-                return self._download_once(file_id, path)
-            except openai.NotFoundError:
-                raise UnknownBatchError(
-                    f"{self.base_url} has no file {file_id} (any more): if the results were saved elsewhere, bring "
-                    "them in with  retrieve_results.py --results FILE , else  batch_status.py --resolve ID lost  asks "
-                    "them again."
-                ) from None
-            except openai.OpenAIError as error:
-                raise self._told(error) from None
-            except httpx2.HTTPError as error:
-                if wait is None:
-                    raise UnreachableError(f"{_unreachable(self.base_url)} ({type(error).__name__})") from None
+                return self._call(lambda: self._download_once(file_id, path), gone)
+            except _Broken:
                 time.sleep(wait)
-        return None
+        raise UnreachableError(
+            f"{self.base_url} breaks off the download of {file_id}: run the same command again later."
+        )
 
     def _download_once(self, file_id: str, path: Path) -> None:
         with self._client.files.with_streaming_response.content(file_id) as response, replacing(path, True) as file:
@@ -207,16 +200,30 @@ class OpenAIProvider:
     def work(self, batch_id: str) -> None:
         """The batch is answered elsewhere."""
 
-    def _call(self, function: Callable[[], Result]) -> Result:
+    def _call(self, function: Callable[[], Result], unknown: ProviderError | None = None) -> Result:
+        """The result of a call to the server, or its failure in our terms; `unknown` is raised for a 404."""
         try:
             return function()
-        except openai.OpenAIError as error:
+        except openai.NotFoundError as error:
+            raise unknown or self._told(error) from None
+        except httpx2.HTTPError:
+            raise _Broken(_unreachable(self.base_url)) from None
+        except (openai.OpenAIError, *NO_ANSWER) as error:
             raise self._told(error) from None
 
-    def _told(self, error: openai.OpenAIError) -> ProviderError:
-        kind = UnreachableError if isinstance(error, openai.APIConnectionError) else ProviderError
+    def _told(self, error: Exception) -> ProviderError:
+        passing = isinstance(error, openai.APIConnectionError) or (
+            isinstance(error, openai.APIStatusError)
+            and (error.status_code == 429 or error.status_code >= 500)
+            and error.code != "insufficient_quota"
+        )
         text = _sentence(error, self.base_url)
-        return kind(text.replace(self._key, "***") if self._key else text)
+        kind = UnreachableError if passing else ProviderError
+        return kind(storable(text.replace(self._key, "***") if self._key else text))
+
+
+class _Broken(UnreachableError):
+    """A download that broke off."""
 
 
 def _info(batch: Batch) -> BatchInfo:
@@ -224,21 +231,42 @@ def _info(batch: Batch) -> BatchInfo:
     counts = batch.request_counts
     status = str(batch.status).lower()
     problems = (batch.errors.data if batch.errors else None) or []
-    message = "; ".join(filter(None, (" ".join(filter(None, (e.code, e.message))) for e in problems))) or None
+    message = (
+        "; ".join(filter(None, (" ".join(str(part) for part in (e.code, e.message) if part) for e in problems))) or None
+    )
     return BatchInfo(
         id=batch.id,
         status=status,
-        created=batch.created_at,
-        since=getattr(batch, f"{status}_at", None) or batch.created_at,
-        expires=batch.expires_at,
-        total=counts.total if counts else None,
-        done=counts.completed if counts else None,
-        failed=counts.failed if counts else None,
+        created=_moment(batch.created_at),
+        since=_moment(getattr(batch, f"{status}_at", None)) or _moment(batch.created_at),
+        expires=_moment(batch.expires_at),
+        total=_count(counts and counts.total),
+        done=_count(counts and counts.completed),
+        failed=_count(counts and counts.failed),
         input_file_id=batch.input_file_id,
         output_file_id=batch.output_file_id,
         error_file_id=batch.error_file_id,
-        message=message,
+        message=storable(message) if message else None,
     )
+
+
+def _moment(told: object) -> int | None:
+    """Seconds (Unix); some servers write dates as text, which are not read."""
+    return int(told) if isinstance(told, int | float) and 0 < told < LAST_MOMENT else None
+
+
+def _count(told: object) -> int | None:
+    return told if isinstance(told, int) else None
+
+
+def _in_doubt(error: openai.APIStatusError) -> bool:
+    """Whether the server, or one before it, may have made the batch all the same.
+
+    A 503 in the API's own words is a refusal; in those of a proxy it says nothing about what is behind it.
+    """
+    if error.status_code == 503:
+        return not (isinstance(error.body, dict) and error.body.get("message"))
+    return error.status_code >= 500 or error.status_code in (408, 409)
 
 
 def _retry_after(error: openai.APIStatusError) -> float:
@@ -261,7 +289,9 @@ def _not_now(error: openai.APIStatusError) -> bool:
     )  # just uploaded, not yet known everywhere
 
 
-def _sentence(error: openai.OpenAIError, base_url: str) -> str:
+def _sentence(error: Exception, base_url: str) -> str:
+    if isinstance(error, NO_ANSWER):
+        return f"{base_url} does not answer as the API does: check OPENAI_BASE_URL (does it end in /v1?)."
     if isinstance(error, openai.AuthenticationError):
         return f"{base_url} refused the key: check OPENAI_API_KEY in .env."
     if isinstance(error, openai.APIConnectionError):

@@ -1,0 +1,260 @@
+"""How fast questions are planned, written, collected and merged, and that memory stays flat.
+
+    python benchmarks/batches.py                    # 100,000 and 1,000,000 questions
+    python benchmarks/batches.py --asks 10000
+
+Synthetic papers of 30 pages, request lines of 5 KB. Every fourth page has a mention whose name and sentence stand in
+the page letter by letter. Nothing is sent: the answers are written where a download would put them. Each size runs in
+a process of its own, so that its peak memory is its own. Baselines, in the same process on the same bytes:
+`json.loads` of every answer, and SQLite inserting as many rows in one transaction, under the ledger's own pragmas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tabulate import tabulate  # noqa: E402
+
+from pipeline.batches.collect import Collected, Collector  # noqa: E402
+from pipeline.batches.ledger import Ledger, custom_id  # noqa: E402
+from pipeline.batches.plan import plan  # noqa: E402
+from pipeline.batches.requests import RequestBuilder  # noqa: E402
+from pipeline.batches.submit import submit  # noqa: E402
+from pipeline.config import load_config  # noqa: E402
+from pipeline.documents.discover import load_text, manifest_entries  # noqa: E402
+from pipeline.merge import merge_stage  # noqa: E402
+from pipeline.providers.base import BatchInfo  # noqa: E402
+from pipeline.providers.openai import OpenAIProvider  # noqa: E402
+from pipeline.records import ManifestEntry, Page, PageText  # noqa: E402
+from pipeline.stages import STAGES  # noqa: E402
+from pipeline.workspace import Workspace, write_atomic  # noqa: E402
+
+PAGES = 30  # of a paper
+LINE_BYTES = 5_000  # of a request
+WITH_MENTION = 4  # every so manieth page
+PROCESS = "extraction"
+WORDS = (
+    "we find that in the of and a to results for between households model table effect period which this rate growth "
+    "income labour market price estimate value across region share lower higher significant control variable panel"
+)
+BODIES = 200  # different page texts; each page adds a line of its own
+
+
+class Replay(OpenAIProvider):
+    """Says of every batch that it is completed; its answers lie in the workspace already."""
+
+    def upload(self, path: Path) -> str:
+        return path.stem
+
+    def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
+        return self.status(f"batch_{metadata['shard']}")
+
+    def status(self, batch_id: str) -> BatchInfo:
+        return BatchInfo(batch_id, "completed", output_file_id="output", done=1)
+
+
+def bodies(size: int) -> list[str]:
+    """Texts of sentences, `size` characters each."""
+    dice, words, made = random.Random(0), WORDS.split(), []
+    for _ in range(BODIES):
+        sentences = [" ".join(dice.choices(words, k=20)).capitalize() + "." for _ in range(size // 60)]
+        made.append("\n".join(sentences)[:size])
+    return made
+
+
+def page_text(body: str, document: int, page: int) -> str:
+    with_mention = page % WITH_MENTION == 0
+    sentence = f"We use the {name_on(page)} of 2010 to measure them." if with_mention else "There is no such thing."
+    middle = body.find("\n", len(body) // 2)
+    return f"Paper {document}, page {page}.\n{body[:middle]}\n{sentence}{body[middle:]}"
+
+
+def name_on(page: int) -> str:
+    return f"Korvian Household Survey Round {page}"
+
+
+def write_papers(workspace: Workspace, asks: int, size: int) -> None:
+    texts = bodies(size - 80)
+    with workspace.manifest.open("w") as manifest:
+        for number in range(asks // PAGES):
+            source, sha = f"{number // 1000:03}/{number:07}", f"{number:064}"
+            numbered = ((page, texts[(number + page) % BODIES]) for page in range(1, PAGES + 1))
+            pages = [Page(page=page, text=page_text(body, number, page)) for page, body in numbered]
+            text = PageText(source=source, file=f"{source}.pdf", sha256=sha, n_pages=PAGES, pages=pages)
+            write_atomic(workspace.text(source), text.model_dump_json().encode())
+            entry = ManifestEntry(source=source, file=f"{source}.pdf", sha256=sha, n_pages=PAGES)
+            manifest.write(entry.model_dump_json() + "\n")
+
+
+def write_answers(workspace: Workspace, ledger: Ledger) -> None:
+    """The result file of every batch, in the shape and about the size of real ones."""
+    query = (
+        "SELECT key, generation, number, page FROM attempt"
+        " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation) WHERE shard = ?"
+    )
+    for shard in ledger.shards(PROCESS):
+        places = {custom_id(PROCESS, *row[:3]): row[3] for row in ledger._all(query, shard.id)}
+        order = sorted(places, key=hash)  # not that of the requests
+        path = workspace.results(PROCESS, f"batch_{shard.id}", "output")
+        with path.open("w") as file:
+            for name in order:
+                file.write(json.dumps(result_row(name, places[name])) + "\n")
+
+
+def result_row(name: str, page: int) -> dict[str, object]:
+    found = page % WITH_MENTION == 0
+    fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "data_type"))
+    fields |= {"year": "2010", "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant"}
+    mention = {
+        "datasets": [{"raw_name": name_on(page), **fields}],
+        "mentioned_in": f"We use the {name_on(page)} of 2010 to measure them.",
+    }
+    content = json.dumps({"dataset_used": found, "data_mentions": [mention] if found else []})
+    message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    usage = {
+        "prompt_tokens": 1200, "completion_tokens": 120, "total_tokens": 1320,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }  # fmt: skip
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    body = {"id": f"chatcmpl-{name}", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini-2024-07-18"}
+    response = {"status_code": 200, "request_id": name, "body": {**body, "choices": [choice], "usage": usage}}
+    return {"id": f"batch_req_{name}", "custom_id": name, "response": response, "error": None}
+
+
+class Clock:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - started
+
+
+def run(asks: int, folder: Path) -> dict[str, float]:
+    """All steps over `asks` questions. Returns seconds by step, and bytes and megabytes."""
+    asks -= asks % PAGES
+    config = load_config().model_copy(update={"output_dir": folder})
+    workspace, clock = Workspace(folder), Clock()
+    workspace.prepare()
+    stage, provider = STAGES[PROCESS], Replay(config)
+    builder = RequestBuilder.make(PROCESS, stage.system_prompt(config, False), stage.response_format, provider, config)
+    write_papers(workspace, asks, LINE_BYTES - line_overhead(builder))
+    with closing(Ledger(workspace.ledger)) as ledger:
+        with clock("plan and write"):
+            texts = (load_text(workspace, entry.source) for entry in manifest_entries(workspace))
+            questions = (ask for text in texts for ask in stage.asks(text, None))
+            made = plan(questions, builder, ledger, workspace, config, lambda plan: True)
+        with clock("submit"):
+            submit(PROCESS, ledger, workspace, provider, config)
+        write_answers(workspace, ledger)
+        with clock("collect"):
+            collected = Collected()
+            Collector(PROCESS, ledger, workspace, provider, config, stage.parse, nullcontext).collect(collected)
+        with clock("merge"):
+            merged = merge_stage(PROCESS, workspace, ledger, config.max_attempts)
+    peak = peak_megabytes()
+    assert made.to_send == collected.outcomes["ok"] == merged.statuses["answered"] == asks, (made, collected, merged)
+    check_one(workspace)
+    with clock("json.loads of the answers"):
+        answer_bytes = sum(parse_all(path) for path in workspace.results(PROCESS, "x", "y").parent.glob("batch_*"))
+    with clock("SQLite inserts"):
+        insert_rows(folder / "baseline.sqlite", asks)
+    requests = sum(path.stat().st_size for path in (folder / "batches" / PROCESS).glob("part-*"))
+    sizes = {
+        "request MB": requests / 1e6,
+        "answer MB": answer_bytes / 1e6,
+        "ledger MB": workspace.ledger.stat().st_size / 1e6,
+    }
+    return {"asks": asks, **clock.seconds, **sizes, "peak MB": peak}
+
+
+def line_overhead(builder: RequestBuilder) -> int:
+    from pipeline.records import Ask
+
+    return len(builder.line(Ask(PROCESS, "x", 1, 0, "", "<page>\n\n</page>", 0), "0" * 32, 0, 1, False))
+
+
+def check_one(workspace: Workspace) -> None:
+    """The first paper's mentions stand where they should."""
+    document = json.loads(workspace.document(PROCESS, "000/0000000").read_text())
+    datasets = [d for page in document["pages"] for m in page["data_mentions"] for d in m["datasets"]]
+    assert len(datasets) == PAGES // WITH_MENTION and {d["grounding"] for d in datasets} == {"exact"}
+
+
+def parse_all(path: Path) -> int:
+    with path.open("rb") as lines:
+        return sum(len(line) for line in lines if json.loads(line))
+
+
+def insert_rows(path: Path, count: int) -> None:
+    """Rows like those of attempts, in an order like that of hashes."""
+    dice = random.Random(0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-64000"):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("CREATE TABLE attempt (id INTEGER PRIMARY KEY, key TEXT UNIQUE, shard INTEGER, outcome TEXT)")
+        db.execute("BEGIN")
+        rows = ((f"{dice.getrandbits(128):032x}", 1, None) for _ in range(count))
+        db.executemany("INSERT INTO attempt (key, shard, outcome) VALUES (?, ?, ?)", rows)
+        db.execute("COMMIT")
+
+
+def peak_megabytes() -> float:
+    """Of this process, as Linux tells it."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1000 if found else float("nan")
+
+
+def table(results: list[dict[str, float]]) -> str:
+    rows = []
+    for name in ("plan and write", "collect", "merge", "json.loads of the answers", "SQLite inserts"):
+        rows.append([name, *(f"{found['asks'] / found[name]:,.0f} /s" for found in results)])
+    both = [f"{found['asks'] / (found['collect'] + found['merge']):,.0f} /s" for found in results]
+    rows.insert(3, ["collect and merge together", *both])
+    rows += [
+        [name, *(f"{found[name]:,.0f}" for found in results)]
+        for name in ("request MB", "answer MB", "ledger MB", "peak MB")
+    ]
+    return tabulate(rows, headers=["", *(f"{found['asks']:,.0f} asks" for found in results)], stralign="right")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--asks", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder, deleted)")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run(options.asks[0], options.folder)))
+        return 0
+    results = []
+    for asks in options.asks:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            command = [sys.executable, __file__, "--one", "--asks", str(asks), "--folder", folder]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
