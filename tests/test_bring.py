@@ -130,3 +130,68 @@ def test_the_files_are_those_that_other_tools_take(papers: Project) -> None:
     (part,) = (papers.output / "batches" / "extraction").glob("part-*.jsonl")
     assert int(subprocess.run(["wc", "-l", part], capture_output=True, text=True, check=True).stdout.split()[0]) == 4
     assert part.read_bytes().isascii()
+
+
+def lose_ledger(project: Project) -> None:
+    for file in project.output.glob("ledger*"):
+        file.unlink()
+
+
+def test_a_lost_ledger_with_a_batch_still_on_its_way(papers: Project, server: Server) -> None:
+    """What is not brought in yet is not asked again either; its results can be fetched by the batch's id."""
+    papers.configure(MAX_REQUESTS_PER_BATCH=2)
+    server.polls_to_complete = 10**6
+    papers.run(RUN)
+    first, second = server.batches
+    server.end(first, "completed")
+    papers.run("retrieve_results.py --process extraction")
+    lose_ledger(papers)
+    papers.run(f"retrieve_results.py --process extraction --results {first}")
+    assert f"--results {second}" in papers.run(RUN, expect=1)
+    told = papers.run(f"retrieve_results.py --process extraction --results {second}", expect=1)
+    assert "can be brought in when it has ended" in told
+    server.end(second, "completed")
+    papers.run(f"retrieve_results.py --process extraction --results {second}")
+    assert "0 sent now" in papers.run(RUN)
+    assert set(server.seen.values()) == {1}
+    assert papers.run("retrieve_results.py --process extraction").count("4 answered") == 1
+
+
+def test_a_lost_ledger_and_the_wrong_settings_first(papers: Project, server: Server) -> None:
+    papers.run(f"{RUN} --wait")
+    (batch_id,) = server.batches
+    lose_ledger(papers)
+    papers.configure(MODEL="gpt-4.1-mini")
+    assert "4 rows were for no" in papers.run(f"retrieve_results.py --process extraction --results {batch_id}")
+    papers.configure()
+    assert "4 ok" in papers.run(f"retrieve_results.py --process extraction --results {batch_id}")
+    assert set(papers.document("extraction", "a")["page_status"].values()) == {"answered"}
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_after_a_lost_ledger_the_newest_answers_count(papers: Project, server: Server, newest_first: bool) -> None:
+    papers.run(f"{RUN} --wait")
+    usual = server.answer
+
+    def later(body: dict) -> tuple[int, dict]:
+        status, made = usual(body)
+        message = made["choices"][0]["message"]
+        message["content"] = message["content"].replace('"producer": null', '"producer": "later"')
+        return status, made
+
+    server.answer = later
+    papers.run(f"{RUN} --again --wait")
+    before = papers.document("extraction", "a")["pages"]
+    assert "later" in json.dumps(before)
+    lose_ledger(papers)
+    ids = list(server.batches)[::-1] if newest_first else list(server.batches)
+    papers.run(f"retrieve_results.py --process extraction --results {' '.join(ids)}")
+    assert papers.document("extraction", "a")["pages"] == before
+
+
+def test_an_answer_brought_in_is_not_lined_up_again_by_a_full_queue(papers: Project, server: Server) -> None:
+    server.polls_to_complete, server.queue_limit = 3, 0
+    papers.run(RUN)
+    papers.run(f"retrieve_results.py --process extraction --results {answered_elsewhere(papers, server)}")
+    papers.run("retrieve_results.py --process extraction")
+    assert len(server.batches) == 1 and "0 sent now" in papers.run(RUN)

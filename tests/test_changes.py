@@ -13,6 +13,7 @@ from server import Server
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING, check_document
 
 from pipeline.batches.plan import what_changed
+from pipeline.providers.openai import PROBE_TOKENS
 from pipeline.records import Recipe
 from pipeline.stages.base import Answer
 
@@ -175,3 +176,76 @@ def recipe(**changes: object) -> Recipe:
 )
 def test_reasons(changes: dict[str, object], text: bool, reason: str) -> None:
     assert what_changed(recipe(), recipe(**changes), text) == reason
+
+
+def test_the_judge_is_not_asked_about_a_page_that_changed(project: Project, server: Server) -> None:
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.paper("b.pdf", f"{HOUSEHOLDS} b")
+    project.run(f"{EXTRACTION} --wait")
+    (project.input / "a.pdf").unlink()
+    project.paper("a.pdf", CENSUS)
+    assert sent_by(project, server, "run_batch.py --process judge --wait") == {"judge": 1}
+    assert project.document("extraction", "a")["page_status"] == {"1": "not_sent"}
+    assert project.document("judge", "a")["page_status"] == {"1": "not_sent"}
+
+
+def test_what_waits_for_a_removed_paper_is_not_sent(project: Project, server: Server) -> None:
+    project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
+    for name in "abc":
+        project.paper(f"{name}.pdf", f"{HOUSEHOLDS} {name}")
+    project.run(EXTRACTION)
+    (project.input / "b.pdf").unlink()
+    (project.input / "c.pdf").unlink()
+    project.paper("c.pdf", f"{HOUSEHOLDS} changed")
+    project.run(f"{EXTRACTION} --wait")
+    assert server.seen.total() == 2
+
+
+def test_fewer_attempts_give_up_what_waited_for_one_more(project: Project, server: Server) -> None:
+    fails = {"error": {"message": "busy", "type": "server_error", "param": None, "code": None}}
+    usual = server.answer
+    server.answer = lambda body: usual(body) if body["max_completion_tokens"] <= PROBE_TOKENS else (500, fails)
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.run(EXTRACTION)
+    project.run("retrieve_results.py --process extraction --wait")
+    assert project.document("extraction", "a")["page_status"] == {"1": "pending"}
+    project.configure(MAX_ATTEMPTS=1)
+    project.run(EXTRACTION, expect=3)
+    assert project.document("extraction", "a")["page_status"] == {"1": "failed:api_error"}
+    assert "busy" in (project.output / "failures" / "extraction.jsonl").read_text()
+
+
+def test_again_that_was_interrupted_goes_on(done: Project, server: Server) -> None:
+    """One of its batches has come back: that one is not asked a third time."""
+    done.configure(MAX_REQUESTS_PER_BATCH=2)
+    server.polls_to_complete = 10**6
+    before = set(server.batches)
+    assert sent_by(done, server, f"{EXTRACTION} --again") == {"extraction": 6}
+    server.end(next(name for name in server.batches if name not in before), "completed")
+    done.run("retrieve_results.py --process extraction")
+    assert not sent_by(done, server, f"{EXTRACTION} --again")
+    server.polls_to_complete = 0
+    done.run("retrieve_results.py --process extraction --wait")
+    assert sent_by(done, server, f"{EXTRACTION} --again --wait") == {"extraction": 6}
+
+
+def test_again_for_one_of_two_equal_papers_leaves_the_other_alone(project: Project, server: Server) -> None:
+    shutil.copy(project.paper("a.pdf", HOUSEHOLDS), project.input / "b.pdf")
+    project.run(f"{EXTRACTION} --wait")
+    usual = server.answer
+    no = {"error": {"message": "no", "type": "x", "param": None, "code": None}}
+    server.answer = lambda body: usual(body) if body["max_completion_tokens"] <= PROBE_TOKENS else (400, no)
+    project.run(f"{EXTRACTION} --again --documents a --wait", expect=3)
+    server.answer = usual
+    project.run(f"{EXTRACTION} --wait", expect=3)
+    assert project.document("extraction", "a")["page_status"] == {"1": "failed:api_error"}
+    assert project.document("extraction", "b")["page_status"] == {"1": "answered"}
+
+
+def test_a_plan_that_was_not_agreed_to_leaves_no_files(done: Project, server: Server) -> None:
+    before = done.files()
+    (done.folder / "mine.md").write_text("Find datasets.")
+    done.configure(PROMPTS={"extraction": "mine.md"})
+    done.run(EXTRACTION, expect=1)
+    done.configure()
+    assert done.files() == before

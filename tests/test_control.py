@@ -7,9 +7,10 @@ import shutil
 import threading
 import time
 
+import killable
 import pytest
 from conftest import Project
-from server import Server
+from server import Reply, Server
 from test_pipeline import HOUSEHOLDS
 
 RUN = "run_batch.py --process extraction"
@@ -139,3 +140,50 @@ def test_clean_remote_deletes_what_is_safe_here_and_nothing_else(sent: Project, 
     assert not server.files
     sent.run("batch_status.py --clean-remote")
     assert pages(sent) == ["answered"] * 4
+
+
+def test_a_batch_that_is_there_is_not_given_up(sent: Project, server: Server) -> None:
+    server.polls_to_complete = 100
+    first, _ = server.batches
+    assert "is not lost" in sent.run(f"batch_status.py --resolve {first} lost", expect=1)
+    server.end(first, "completed")
+    assert "can be retrieved" in sent.run("batch_status.py --resolve 1 lost", expect=1)
+
+
+def test_only_its_own_batch_settles_a_submission(
+    project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.providers.openai.WAITS", (0.01,) * 4)
+    project.configure(MAX_REQUESTS_PER_BATCH=1)
+    project.paper("a.pdf", f"{HOUSEHOLDS} 0", f"{HOUSEHOLDS} 1")
+    server.listed = lambda batch: False
+    server.before_response = lambda request, reply: (
+        Reply(504, b"") if request.method == "POST" and len(server.batches) == 2 else reply
+    )
+    project.run(RUN, expect=1)
+    server.before_response = lambda request, reply: reply
+    first, second = server.batches
+    for wrong in (first, "batch_typo"):
+        project.run(f"batch_status.py --resolve 2 sent:{wrong}", expect=1)
+    assert "is in the provider's list" in project.run("batch_status.py --resolve 2 sent", expect=1)
+    server.listed = lambda batch: True
+    assert second in project.run("batch_status.py --resolve 2 sent")
+    project.run(f"{GET} --wait")
+    assert pages(project) == ["answered"] * 2 and set(server.seen.values()) == {1}
+
+
+def test_what_is_taken_back_while_another_command_waits_stays_so(project: Project, server: Server) -> None:
+    server.polls_to_complete = 10**6
+    project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
+    project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(3)))
+    waiting = killable.start(f"{RUN} --wait", project.folder / "config.yaml", project.folder / "log.txt")
+    while not server.batches:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    for number in (2, 3):
+        project.run(f"batch_status.py --cancel {number}")
+    server.end(next(iter(server.batches)), "completed")
+    waiting.join(30)
+    assert waiting.exitcode == 0, (project.folder / "log.txt").read_text()
+    assert pages(project) == ["answered", "pending", "pending"] and server.seen.total() == 1
+    project.run(f"{RUN} --dry-run")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import server_faults
 from conftest import COMMANDS, Project
-from server import Server
+from server import Reply, Server
 from server_faults import FAULTS
 
 from pipeline.config import ROOT
@@ -168,3 +168,51 @@ def test_a_large_output_file_is_read_in_little_memory(papers: Project, server: S
     assert output.stat().st_size > 290_000_000
     assert status == 0 and kilobytes < 200_000, done.stdout
     assert statuses(papers) == {"answered": PAPERS * PAGES}
+
+
+def test_a_small_batch_that_passes_does_not_set_the_size_of_the_large_one(papers: Project, server: Server) -> None:
+    """Room for 11 requests, batches of 11 and 1: the large one waits for the small one, and is not cut to its size."""
+    papers.configure(MAX_REQUESTS_PER_BATCH=11)
+    server.polls_to_complete = 4
+    server_faults.small_queue(server, share=1.02)
+    for _ in range(3):
+        command(papers, f"run_batch.py {EXTRACTION} --wait")
+    assert statuses(papers) == {"answered": PAPERS * PAGES} and len(server.batches) <= 4
+    assert set(server.seen.values()) == {1}
+
+
+def test_nothing_more_is_sent_after_a_rejection(papers: Project, server: Server) -> None:
+    papers.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=700)
+    server.refuse = lambda batch: [{"code": "invalid_request", "message": "broken", "line": 1, "param": None}]
+    status, _ = command(papers, f"run_batch.py {EXTRACTION} --wait")
+    assert status == 3 and len(server.batches) == 1
+
+
+def test_one_batch_that_cannot_be_asked_for_does_not_stop_the_others(
+    papers: Project, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.providers.openai.RETRIES", 1)
+    command(papers, f"run_batch.py {EXTRACTION}")
+    broken = next(iter(server.batches))
+    server.polls_to_complete = 0
+    server.before_request = lambda request: (
+        Reply(500, {"error": {"message": "oh", "type": "x", "param": None, "code": None}})
+        if request.path.endswith(broken) and request.method == "GET" else None
+    )  # fmt: skip
+    status, printed = command(papers, f"retrieve_results.py {EXTRACTION}")
+    assert status == 3 and "oh" in printed and statuses(papers) == {"answered": 7, "pending": 5}
+    server.behave()
+    assert command(papers, f"retrieve_results.py {EXTRACTION}")[0] == 0
+    assert statuses(papers) == {"answered": 12}
+
+
+def test_a_page_that_is_too_long_is_not_a_refused_parameter(papers: Project, server: Server) -> None:
+    usual = server.answer
+    long = {"message": "too long", "code": "context_length_exceeded", "param": "messages", "type": "x"}
+    server.answer = lambda body: (
+        (400, {"error": long}) if "Korviana" in str(body) and body["max_completion_tokens"] > 16 else usual(body)
+    )
+    status, printed = command(papers, "run_batch.py --process all")
+    assert status == 3 and "Mend REQUEST_PARAMS" not in printed
+    assert (papers.output / "reasoning" / "0.json").exists()
+    assert statuses(papers) == {"answered": 9, "failed:api_error": 3}

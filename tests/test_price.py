@@ -132,3 +132,31 @@ def test_costs_are_told_by_stage_and_in_total(project: Project) -> None:
     )
     assert all(process in line for process in usage) and "64 of them reasoning" in line
     assert usage["reasoning"]["reasoning_tokens"] == 64
+
+
+def test_max_cost_counts_what_has_a_price_although_something_has_none(project: Project, server: Server) -> None:
+    server.models.add("mine-7b")
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.configure(MODEL="mine-7b")
+    project.run("run_batch.py --process extraction --wait")
+    project.paper("b.pdf", CENSUS)
+    prices = {"gpt-*": {"input": 1000, "output": 1000}}
+    project.configure(PRICES=prices)
+    assert "cost so far: at least $" in project.run("run_batch.py --process extraction --documents b --wait")
+    project.paper("c.pdf", NOTHING)
+    project.configure(PRICES=prices, MAX_COST_USD=0.6)
+    told = project.run("run_batch.py --process extraction --documents c", expect=1)
+    assert "spent so far" in told and "MAX_COST_USD" in project.run(f"{DRY} --documents c")
+
+
+def test_a_limit_lowered_holds_what_waits(project: Project, server: Server) -> None:
+    project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
+    project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(4)))
+    project.run("run_batch.py --process extraction")
+    project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800, MAX_COST_USD=0.00001)
+    for command in ("retrieve_results.py --process extraction --wait", "run_batch.py --process extraction --wait"):
+        assert "MAX_COST_USD" in project.run(command, expect=3 if "retrieve" in command else 1)
+    assert server.attempts.total() == 1
+    project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
+    project.run("run_batch.py --process extraction --wait")
+    assert server.attempts.total() == 4 and set(server.seen.values()) == {1}

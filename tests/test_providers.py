@@ -11,7 +11,7 @@ from conftest import Project
 from server import Reply, Request, Server
 
 from pipeline.config import load_config
-from pipeline.providers.openai import list_batches, make_client
+from pipeline.providers.openai import PROBE_TOKENS, list_batches, make_client
 
 PAGE = "We use the Korvian Household Survey (KHS) here."
 
@@ -115,6 +115,66 @@ def test_waiting_does_not_lock_others_out(project: Project, server: Server) -> N
     server.polls_to_complete = 0
     runner.join(timeout=20)
     assert not runner.is_alive()
+
+
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 522, 524])
+def test_whatever_a_gateway_says_a_batch_is_made_once(project: Project, server: Server, status: int) -> None:
+    """The batch is made, and something on the way back answers in its place."""
+    lost = iter([True])
+
+    def lose(request: Request, reply: Reply) -> Reply:
+        return Reply(status, b"<html>gateway</html>", HTML) if is_create(request) and next(lost, False) else reply
+
+    server.before_response = lose
+    project.paper("a.pdf", PAGE)
+    project.run("run_batch.py --process extraction --wait")
+    assert creates(server) == 1 and set(server.seen.values()) == {1}
+    assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
+
+
+def test_a_login_page_in_place_of_the_api(project: Project, server: Server) -> None:
+    server.before_request = lambda request: Reply(200, b"<html>please log in</html>", HTML)
+    project.paper("a.pdf", PAGE)
+    assert "does it end in /v1?" in project.run("run_batch.py --process extraction", expect=1)
+    server.before_request = lambda request: None
+    project.run("run_batch.py --process extraction")
+    for answer in (Reply(200, b"<html>", HTML), Reply(200, b'{"id": "batch', {"Content-Type": "application/json"})):
+        server.before_request = lambda request, answer=answer: answer  # type: ignore[misc]
+        assert "does not answer as the API does" in project.run("retrieve_results.py --process extraction", expect=1)
+        assert "does not answer as the API does" in project.run("batch_status.py", expect=1)
+    server.before_request = lambda request: None
+    project.run("retrieve_results.py --process extraction --wait")
+    assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
+
+
+def test_odd_fields_of_a_batch(project: Project, server: Server) -> None:
+    """Moments as text, counts as text, numbers that no database holds, half a surrogate pair in a message."""
+    usual, answer = server.show, server.answer
+    odd: dict[str, object] = {"created_at": "2026-11-24T19:00:00Z", "expires_at": 10**30, "in_progress_at": -5}
+    server.show = lambda batch: {
+        **usual(batch),
+        **odd,
+        "request_counts": {"total": "1", "completed": None, "failed": 0},
+    }
+
+    def half(body: dict) -> tuple[int, dict]:
+        if body["max_completion_tokens"] <= PROBE_TOKENS:
+            return answer(body)
+        return 400, {"error": {"message": "bad HALF", "code": "HALF", "type": "x", "param": None}}
+
+    server.answer = half
+    files = server.result_files
+    server.result_files = lambda batch, rows: {
+        name: content.replace(b"HALF", rb"\ud83d") for name, content in files(batch, rows).items()
+    }
+    project.paper("a.pdf", PAGE)
+    project.run("run_batch.py --process extraction")
+    project.run("batch_status.py")
+    project.run("retrieve_results.py --process extraction --wait", expect=3)
+    assert project.document("extraction", "a")["page_status"] == {"1": "failed:api_error"}
 
 
 LLMOCK_ERRORS = ["--error-rate", "429=0.3", "--error-rate", "503=0.2"]
