@@ -182,7 +182,7 @@ def test_a_small_batch_that_passes_does_not_set_the_size_of_the_large_one(papers
 
 
 def test_nothing_more_is_sent_after_a_rejection(papers: Project, server: Server) -> None:
-    papers.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=700)
+    papers.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
     server.refuse = lambda batch: [{"code": "invalid_request", "message": "broken", "line": 1, "param": None}]
     status, _ = command(papers, f"run_batch.py {EXTRACTION} --wait")
     assert status == 3 and len(server.batches) == 1

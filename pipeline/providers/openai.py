@@ -156,7 +156,8 @@ class OpenAIProvider:
     def cancel(self, batch_id: str) -> BatchInfo:
         def cancelled() -> BatchInfo:
             try:
-                return _info(self._client.batches.cancel(batch_id))
+                client = self._client.with_options(max_retries=0)  # it would repeat what a 409 has answered
+                return _info(client.batches.cancel(batch_id))
             except (openai.ConflictError, openai.BadRequestError):
                 return self.status(batch_id)  # it has ended, or is about to
 
