@@ -36,7 +36,7 @@ def submit(
         if not queue.has_room(shard) and not looked:
             _look(ledger, provider)
             looked = True
-        if not queue.has_room(shard):
+        if not queue.has_room(shard) or _has_failed(process, ledger):
             break
         _submit(shard, ledger, workspace, provider)
         done(shard.requests)
@@ -51,6 +51,11 @@ def note_batch_ids(process: str, ledger: Ledger, workspace: Workspace) -> None:
     for shard in ledger.shards(process):
         if shard.batch_id and shard.batch_id not in noted:
             append_line(path, shard.batch_id)
+
+
+def _has_failed(process: str, ledger: Ledger) -> bool:
+    """Whether a batch was not let in, and has to be looked at before more is sent."""
+    return any(shard.status == "failed" for shard in ledger.shards(process, "submitted"))
 
 
 def _look(ledger: Ledger, provider: BatchProvider) -> None:
