@@ -23,8 +23,11 @@ def parser(description: str, processes: tuple[str, ...] | None = PROCESSES) -> a
     return made
 
 
-def guarded(work: Callable[[], int]) -> int:
-    """Run a command; what the user can mend becomes one sentence and status 1."""
+def guarded(work: Callable[[], int], to_go_on: str = "run the same command again") -> int:
+    """Run a command; what the user can mend becomes one sentence and status 1.
+
+    `to_go_on`: what to do after Ctrl-C.
+    """
     from pipeline.errors import PipelineError
 
     try:
@@ -39,5 +42,5 @@ def guarded(work: Callable[[], int]) -> int:
         print(f"error: {error.filename or 'A file'} cannot be used ({error.strerror or error}).", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\nStopped. Nothing is lost: run the same command again to go on.", file=sys.stderr)
+        print(f"\nStopped. Nothing is lost: {to_go_on} to go on.", file=sys.stderr)
         return 130

@@ -142,19 +142,15 @@ def load_config(path: str | Path | None = None) -> Config:
     origin = dict.fromkeys(settings, file.name)
     overridden = {}
     for source, values in ((".env", dotenv), ("environment", environment)):
-        for key in _keys() & values.keys():
+        for key in environment_keys() & values.keys():
             settings[key] = _from_text(key, values[key] or "")
             overridden[key] = origin[key] = source
     config = _validated(settings, origin)
     return _with_full_paths(config, file.parent, {key: overridden[key] for key in sorted(overridden)})
 
 
-def environment_keys() -> set[str]:
+def environmentenvironment_keys() -> set[str]:
     """Every environment variable that can change a setting."""
-    return _keys()
-
-
-def _keys() -> set[str]:
     return {name.upper() for name in Config.model_fields} - {"FOLDER", "OVERRIDDEN"}
 
 
@@ -183,8 +179,8 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
             raise ConfigError(
                 f"{key} stands in {file}, which is no place for a secret: move it to .env or the environment."
             )
-        if key not in _keys():
-            near = difflib.get_close_matches(key.upper(), sorted(_keys() - set(SECRETS)), n=1, cutoff=0.5)
+        if key not in environment_keys():
+            near = difflib.get_close_matches(key.upper(), sorted(environment_keys() - set(SECRETS)), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "the README lists the keys."
             raise ConfigError(f"{file} has the unknown key '{key}': {hint}")
 

@@ -34,7 +34,7 @@ def print_quote(quote: Quote) -> None:
         return
     print(
         f"{process}: {made.to_send:,} requests for {made.to_send:,} pages of {made.documents:,} documents, "
-        f"in {len(made.shards):,} batches, to {quote.recipe.model}"
+        f"in {len(made.shards):,} {'batch' if len(made.shards) == 1 else 'batches'}, to {quote.recipe.model}"
     )
     for line in _estimate_lines(quote.estimate):
         print(f"  {line}")

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 
-from conftest import Project
+import pytest
+from conftest import COMMANDS, Project
 from server import Server
 
-from pipeline.config import ROOT
+from pipeline.config import ROOT, environment_keys
 
 README = (ROOT / "README.md").read_text()
+DOCS = README + (ROOT / "docs" / "batches.md").read_text()
 
 
 def block(marker: str) -> str:
@@ -46,13 +48,31 @@ def test_every_option_and_file_that_it_names_exists() -> None:
     for line in block("## The files").splitlines():
         for name in line.split("  ")[0].split():
             assert (ROOT / name).exists() or (ROOT / "pipeline" / name).exists(), name
-    help_text = subprocess.run(
-        [sys.executable, "run_batch.py", "--help"], cwd=ROOT, capture_output=True, text=True
-    ).stdout
-    for option in ("--wait", "--limit", "--documents", "--pages", "--process"):
-        assert option in help_text and option in README
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in re.findall(r"make ([\w-]+)", README))
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_every_option_is_described_and_every_described_option_exists(
+    script: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        COMMANDS[script](["--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert all(option in DOCS for option in options - {"--config"})
+    typed = re.findall(rf"(?:python |`){script}((?: [^\s`#|]+)*)", DOCS)
+    assert {option for line in typed for option in re.findall(r"--[a-z-]+", line)} <= options
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = environment_keys()
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", DOCS))
+    assert named and named <= known, named - known
 
 
 def test_statuses_and_keys_are_described() -> None:
