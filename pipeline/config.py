@@ -149,7 +149,7 @@ def load_config(path: str | Path | None = None) -> Config:
     return _with_full_paths(config, file.parent, {key: overridden[key] for key in sorted(overridden)})
 
 
-def environmentenvironment_keys() -> set[str]:
+def environment_keys() -> set[str]:
     """Every environment variable that can change a setting."""
     return {name.upper() for name in Config.model_fields} - {"FOLDER", "OVERRIDDEN"}
 
