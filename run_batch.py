@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    if options.again:  # a second --again would set the new answers aside too
-        return guarded(lambda: _main(options), "run the same command (without --again once batch_status.py shows new batches)")
-    return guarded(lambda: _main(options))
+    again = " (without --again once batch_status.py shows its batches)" if options.again else ""
+    return guarded(lambda: _main(options), f"run the same command{again}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,10 +23,10 @@ def parser(description: str, processes: tuple[str, ...] | None = PROCESSES) -> a
     return made
 
 
-def guarded(work: Callable[[], int], to_go_on: str = "run the same command again") -> int:
+def guarded(work: Callable[[], int], to_go_on: str = "run the same command") -> int:
     """Run a command; what the user can mend becomes one sentence and status 1.
 
-    `to_go_on`: what to do after Ctrl-C.
+    `to_go_on`: what to do again after Ctrl-C.
     """
     from pipeline.errors import PipelineError
 
@@ -42,5 +42,5 @@ def guarded(work: Callable[[], int], to_go_on: str = "run the same command again
         print(f"error: {error.filename or 'A file'} cannot be used ({error.strerror or error}).", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"\nStopped. Nothing is lost: {to_go_on} to go on.", file=sys.stderr)
+        print(f"\nStopped. Nothing is lost: {to_go_on} again to go on.", file=sys.stderr)
         return 130

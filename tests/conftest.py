@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pymupdf
 import pytest
 import yaml
@@ -94,6 +95,19 @@ def server() -> Iterator[Server]:
     with Server() as running:
         yield running
         assert running.violations == []
+
+
+@pytest.fixture(scope="session")
+def connections() -> Iterator[openai.DefaultHttpxClient]:
+    """Shared, because making one reads every certificate of the machine."""
+    with openai.DefaultHttpxClient() as made:
+        yield made
+
+
+@pytest.fixture
+def client(server: Server, connections: openai.DefaultHttpxClient) -> openai.OpenAI:
+    """The official client, without retries."""
+    return openai.OpenAI(base_url=server.url, api_key=server.key, max_retries=0, http_client=connections)
 
 
 @pytest.fixture

@@ -205,3 +205,14 @@ def test_read_only_output_as_another_user(project: Project, tmp_path: Path) -> N
     project.output.chmod(0o500)
     project.paper("a.pdf", PAGE)
     assert "cannot be written" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+
+
+def test_stopped_while_asking_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.paper("a.pdf", PAGE)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.providers.openai.OpenAIProvider.upload", stopped)
+    assert "without --again" not in project.run("run_batch.py --process extraction", expect=130)
+    assert "without --again" in project.run("run_batch.py --process extraction --again", expect=130)

@@ -116,18 +116,6 @@ def server() -> Iterator[Server]:
     assert wrong == []
 
 
-@pytest.fixture(scope="module")
-def connections() -> Iterator[openai.DefaultHttpxClient]:
-    """Shared, because making one reads every certificate of the machine."""
-    with openai.DefaultHttpxClient() as made:
-        yield made
-
-
-@pytest.fixture
-def client(server: Server, connections: openai.DefaultHttpxClient) -> OpenAI:
-    return OpenAI(base_url=server.url, api_key=server.key, max_retries=0, http_client=connections)
-
-
 def submit(client: OpenAI, *lines: bytes, **more: Any) -> Batch:
     file = client.files.create(file=("part-00001.jsonl", b"".join(lines)), purpose="batch")
     return client.batches.create(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -25,18 +25,6 @@ from test_server import ask, content_of, polled, row, submit
 
 IDS = [f"r-{n}" for n in range(6)]
 FILE = b"".join(map(row, IDS))
-
-
-@pytest.fixture(scope="module")
-def connections() -> Iterator[openai.DefaultHttpxClient]:
-    """Shared, because making one reads every certificate of the machine."""
-    with openai.DefaultHttpxClient() as made:
-        yield made
-
-
-@pytest.fixture
-def client(server: Server, connections: openai.DefaultHttpxClient) -> OpenAI:
-    return OpenAI(base_url=server.url, api_key=server.key, max_retries=0, http_client=connections)
 
 
 def ended(client: OpenAI, **more: Any) -> Batch:
