@@ -9,7 +9,8 @@ from functools import cache
 
 from tqdm import tqdm
 
-from pipeline.batches.ledger import Failure, Ledger
+from pipeline.batches.ledger import Ledger
+from pipeline.batches.marks import Failure
 from pipeline.batches.standing import Attempt, Standing, standing
 from pipeline.config import PROCESSES
 from pipeline.documents.discover import load_text, manifest_entries

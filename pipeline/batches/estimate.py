@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.batches.accounts import PastAnswers
 from pipeline.batches.cost import Price, Pricing, counts_are_exact
-from pipeline.batches.ledger import Ledger, PastAnswers
+from pipeline.batches.ledger import Ledger
 from pipeline.batches.plan import Plan
 from pipeline.batches.queue import Queue
 from pipeline.batches.requests import BUDGETS

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.batches.database import Database
+from pipeline.batches.accounts import Accounts
+from pipeline.batches.marks import DocumentMarks
 from pipeline.batches.standing import Attempt
-from pipeline.records import Ask, Outcome, Recipe, Usage
+from pipeline.records import Ask, Outcome, Recipe
 
 UNSENT = ("written", "uploaded", "creating")
-Failure = dict[str, Any]  # page, kind, message, attempts
 QUEUE_MEMORY_S = 86_400  # by then every batch that filled the queue has ended, whoever sent it
 
 
@@ -75,15 +73,6 @@ class Shard:
         return (self.provider, self.base_url) == (kind, base_url)
 
 
-@dataclass(frozen=True, slots=True)
-class PastAnswers:
-    """Output tokens of the accepted answers so far: how many, their mean and their variance."""
-
-    count: int
-    mean: float
-    variance: float
-
-
 def custom_id(process: str, key: str, generation: int, number: int) -> str:
     """The name of one attempt on the wire: `[A-Za-z0-9_-]`, under 64 characters, derived from the ask alone."""
     return f"{process}-{key}-{generation}-{number}"
@@ -97,7 +86,7 @@ def parse_custom_id(text: object) -> tuple[str, str, int, int] | None:
     return parts[0], parts[1], int(parts[2]), int(parts[3])
 
 
-class Ledger(Database):
+class Ledger(Accounts, DocumentMarks):
     """Asks, attempts, shards and documents. Raises WorkspaceError where the file cannot be read or written."""
 
     # What is asked now
@@ -276,55 +265,6 @@ class Ledger(Database):
         if outcome.kind == "ok":
             self._run("INSERT INTO answer VALUES (?, ?)", attempt, outcome.content)
 
-    # Tokens and dollars
-
-    def usage(self, process: str, source: str | None = None) -> Usage:
-        """What a stage has used so far, all attempts together: of one document's current asks, or in all."""
-        table, values = "attempt", [process]
-        if source is not None:
-            asked = "SELECT DISTINCT key, process, generation FROM ask WHERE process = ? AND source = ?"
-            table, values = f"attempt JOIN ({asked}) USING (key, process, generation)", [process, source, process]
-        query = (
-            "SELECT count(outcome), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0),"
-            " coalesce(sum(completion_tokens), 0), coalesce(sum(reasoning_tokens), 0), sum(cost_usd),"
-            " coalesce(sum(prompt_tokens > 0 AND cost_usd IS NULL), 0)"
-            f" FROM {table} WHERE process = ? AND outcome IS NOT NULL"
-        )
-        *counts, cost, unpriced = self._one(query, *values)
-        names = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-        known = None if unpriced else round(cost or 0.0, 9)
-        return Usage(**dict(zip(names, counts, strict=True)), cost_usd=known)
-
-    def spent(self) -> float:
-        """Dollars of all answers whose price is known."""
-        return float(self._one("SELECT coalesce(sum(cost_usd), 0) FROM attempt")[0])
-
-    def shard_usage(self, shard: int) -> tuple[int, int, float | None]:
-        """(input tokens, output tokens, dollars) of a shard's answers so far."""
-        query = (
-            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost_usd) FROM attempt"
-            " WHERE shard = ?"
-        )
-        prompt, completion, cost = self._one(query, shard)
-        return prompt, completion, cost
-
-    def past_answers(self, process: str, model: str) -> PastAnswers:
-        """Of this stage and model, whatever was asked."""
-        query = (
-            "SELECT count(*), avg(completion_tokens), avg(completion_tokens * completion_tokens) FROM attempt"
-            " JOIN shard ON shard.id = shard WHERE attempt.process = ? AND model = ? AND outcome = 'ok'"
-        )
-        count, mean, square = self._one(query, process, model)
-        return PastAnswers(count, mean or 0.0, max(0.0, (square or 0.0) - (mean or 0.0) ** 2))
-
-    def under_way(self) -> list[tuple[str, str, str, int, int]]:
-        """(process, provider, model, requests, input tokens) of all attempts that wait or are on their way."""
-        query = (
-            "SELECT attempt.process, provider, model, count(*), sum(attempt.tokens) FROM shard"
-            " JOIN attempt ON shard = shard.id WHERE state != 'collected' AND outcome IS NULL GROUP BY 1, 2, 3"
-        )
-        return [(row[0], row[1], row[2], row[3], row[4]) for row in self._all(query)]
-
     # Shards
 
     def next_shard_number(self) -> int:
@@ -390,35 +330,6 @@ class Ledger(Database):
             " CROSS JOIN ask INDEXED BY ask_key USING (key, process) WHERE shard = ?"
         )
         self._run(query, shard)
-
-    def mark_dirty(self, process: str, source: str) -> None:
-        self._run("INSERT OR IGNORE INTO dirty VALUES (?, ?)", process, source)
-
-    def mark_merged(
-        self, process: str, source: str, size: int, statuses: Mapping[str, int], failures: Sequence[Failure]
-    ) -> None:
-        """The document's file, of `size` bytes, shows all that is in here; `statuses`: its pages by status."""
-        self._run("DELETE FROM dirty WHERE process = ? AND source = ?", process, source)
-        values = (size, json.dumps(statuses), json.dumps(failures) if failures else None)
-        self._run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?)", process, source, *values)
-
-    def failures(self, process: str) -> dict[str, list[Failure]]:
-        """The asks of each document that were given up."""
-        query = "SELECT source, failures FROM merged WHERE process = ? AND failures IS NOT NULL"
-        return {source: json.loads(failures) for source, failures in self._all(query, process)}
-
-    def all_merged(self, process: str) -> Iterator[tuple[str, Counter[str]]]:
-        """(document, its pages by status as its file shows them)."""
-        for source, statuses in self._all("SELECT source, statuses FROM merged WHERE process = ?", process):
-            yield source, Counter(json.loads(statuses))
-
-    def merged(self, process: str, source: str) -> tuple[int, Counter[str]] | None:
-        """(bytes, pages by status) of a document's file, or None where none was written by this ledger."""
-        rows = self._all("SELECT size, statuses FROM merged WHERE process = ? AND source = ?", process, source)
-        return (rows[0][0], Counter(json.loads(rows[0][1]))) if rows else None
-
-    def is_dirty(self, process: str, source: str) -> bool:
-        return bool(self._all("SELECT 1 FROM dirty WHERE process = ? AND source = ?", process, source))
 
 
 _ASK = "page, part, key, generation, basis, recipe, expects"
