@@ -9,8 +9,8 @@ from conftest import Project
 from server import Server
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING
 
+from pipeline.batches.accounts import PastAnswers
 from pipeline.batches.estimate import Range, _sum_of_answers, rounds
-from pipeline.batches.ledger import PastAnswers
 
 DRY = "run_batch.py --process extraction --dry-run"
 
