@@ -28,7 +28,7 @@ def test_a_dry_run_needs_no_key_and_leaves_no_trace(
     project.paper("a.pdf", HOUSEHOLDS, NOTHING)
     project.paper("b.pdf", CENSUS)
     printed = project.run(DRY)
-    assert "3 requests for 3 pages of 2 documents, in 1 batches, to gpt-4o-mini" in printed
+    assert "3 requests for 3 pages of 2 documents, in 1 batch, to gpt-4o-mini" in printed
     assert "tokens (counted)" in printed and "a rough guess" in printed and "Dry run: nothing was sent." in printed
     assert not server.requests
     assert not (project.output / "batches").exists() and not (project.output / "extraction").exists()
