@@ -1,5 +1,6 @@
 """Build one stage's requests from the PDFs in input/ and submit them as batches.
 
+python run_batch.py --check
 python run_batch.py --process extraction --dry-run
 python run_batch.py --process judge --documents 'reports/*' --wait
 python run_batch.py --process all
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
+    if not options.process and not options.check:
+        _parser().error("say which stage, with --process, or --check")
     again = " (without --again once batch_status.py shows its batches)" if options.again else ""
     return guarded(lambda: _main(options), f"run the same command{again}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser("Ask a stage's question about every page that has no answer yet.", (*PROCESSES, "all"))
+    made = parser(
+        "Ask a stage's question about every page that has no answer yet.", (*PROCESSES, "all"), required=False
+    )
+    made.add_argument("--check", action="store_true", help="list what is in the input folder, and send nothing")
     made.add_argument("--dry-run", action="store_true", help="say what it would cost, and send nothing (needs no key)")
     made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages anew")
     made.add_argument("--wait", action="store_true", help="follow the batches, collect and merge them as they end")
@@ -46,6 +52,9 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.runner import Orders, Runner
     from pipeline.selection import Selection, check_pages
 
+    if options.check:
+        with Runner.from_file(options.config, "run_batch.py --check") as runner:
+            return _check(runner)
     pages = check_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
     again = Again(only_failed=options.again == "failed") if options.again else None
@@ -54,6 +63,12 @@ def _main(options: argparse.Namespace) -> int:
         if options.process != "all":
             return _stage(runner, options.process, selection, orders, options.wait)[0]
         return _price_all(runner, selection, orders) if orders.dry_run else _all(runner, selection, orders)
+
+
+def _check(runner: Runner) -> int:
+    from pipeline import summary
+
+    return summary.print_checked(runner.check(print))
 
 
 def _price_all(runner: Runner, selection: Selection, orders: Orders) -> int:

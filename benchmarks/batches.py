@@ -41,6 +41,7 @@ from pipeline.providers.base import BatchInfo  # noqa: E402
 from pipeline.providers.openai import OpenAIProvider  # noqa: E402
 from pipeline.records import ManifestEntry, Page, PageText  # noqa: E402
 from pipeline.stages import STAGES  # noqa: E402
+from pipeline.stages.base import Rules  # noqa: E402
 from pipeline.workspace import Workspace, write_atomic  # noqa: E402
 
 PAGES = 30  # of a paper
@@ -161,7 +162,7 @@ def run(asks: int, folder: Path) -> dict[str, float]:
     with closing(Ledger(workspace.ledger)) as ledger:
         with clock("plan and write"):
             texts = (load_text(workspace, entry.source) for entry in manifest_entries(workspace))
-            questions = (ask for text in texts for ask in stage.asks(text, None))
+            questions = (ask for text in texts for ask in stage.asks(text, None, Rules()))
             made = plan(questions, builder, ledger, workspace, config, lambda plan: True)
         with clock("submit"):
             submit(PROCESS, ledger, workspace, provider, config)
@@ -170,7 +171,7 @@ def run(asks: int, folder: Path) -> dict[str, float]:
             collected = Collected()
             Collector(PROCESS, ledger, workspace, provider, config, stage.parse, nullcontext).collect(collected)
         with clock("merge"):
-            merged = merge_stage(PROCESS, workspace, ledger, config.max_attempts)
+            merged = merge_stage(PROCESS, workspace, ledger, config)
     peak = peak_megabytes()
     assert made.to_send == collected.outcomes["ok"] == merged.statuses["answered"] == asks, (made, collected, merged)
     check_one(workspace)

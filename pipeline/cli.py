@@ -14,11 +14,13 @@ READY = 4  # batch_status.py: answers are waiting to be retrieved
 NEEDS_ATTENTION = 3  # done, but something of it is for the user to look at; 2 is a wrong command line
 
 
-def parser(description: str, processes: tuple[str, ...] | None = PROCESSES) -> argparse.ArgumentParser:
+def parser(
+    description: str, processes: tuple[str, ...] | None = PROCESSES, required: bool = True
+) -> argparse.ArgumentParser:
     """A parser with --config and, unless `processes` is None, --process."""
     made = argparse.ArgumentParser(description=description, allow_abbrev=False)
     if processes:
-        made.add_argument("--process", required=True, choices=processes, help="the stage")
+        made.add_argument("--process", required=required, choices=processes, help="the stage")
     made.add_argument("--config", metavar="FILE", help="settings (default: the config.yaml beside this script)")
     return made
 

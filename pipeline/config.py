@@ -31,7 +31,7 @@ from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = ("extraction", "judge", "reasoning")
-SECRETS = ("OPENAI_API_KEY",)
+SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS")
 OPENAI_URL = "https://api.openai.com/v1"
 
 ProviderKind = Literal["openai", "local"]
@@ -65,6 +65,14 @@ class Config(BaseModel):
     output_dir: Path = Path("extraction_outputs")
     prompts: dict[str, Path] = {}
     prompt_examples: Literal["auto", "always", "never"] = "auto"
+
+    pdf_passwords: dict[str, SecretStr] = {}
+    read_processes: int | None = Field(None, ge=1)
+    read_timeout_s: float = Field(120.0, gt=0)
+    read_memory_mb: int = Field(2000, ge=500)
+    max_page_tokens: int = Field(6000, ge=100)
+    page_context_chars: int = Field(0, ge=0, le=5000)
+    skip_pages: set[Literal["references", "contents", "blank"]] = {"references", "contents", "blank"}
 
     provider: ProviderKind = "openai"
     openai_api_key: SecretStr | None = None
@@ -119,6 +127,11 @@ class Config(BaseModel):
             if fnmatchcase(model, pattern):
                 return params
         return {}
+
+    def password_for(self, source: str) -> str | None:
+        """The password of the first pattern in PDF_PASSWORDS that the document id matches."""
+        found = (secret for pattern, secret in self.pdf_passwords.items() if fnmatchcase(source, pattern))
+        return next((secret.get_secret_value() for secret in found), None)
 
     def price_for(self, model: str) -> PriceSetting | None:
         """The price of the first pattern in PRICES that `model` matches."""
@@ -186,9 +199,9 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
 
 
 def _from_text(key: str, text: str) -> Any:
-    """Environment values are text: mappings are written as YAML there, everything else is taken as it is."""
+    """Environment values are text: mappings and lists are written as YAML there, everything else is taken as it is."""
     kind = str(Config.model_fields[key.lower()].annotation)
-    if "dict" not in kind:
+    if "dict" not in kind and "set" not in kind:
         return text
     try:
         return yaml.safe_load(text)

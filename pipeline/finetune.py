@@ -20,6 +20,7 @@ from pipeline.records import Dataset, Document, Page
 from pipeline.stages import STAGES
 from pipeline.stages.base import read_prompt
 from pipeline.stages.extraction import ExtractedDataset, ExtractedMention, ExtractionAnswer
+from pipeline.stages.pieces import whole
 from pipeline.workspace import Workspace, replacing, write_atomic
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -131,7 +132,7 @@ def _target(document: Document, page: Page) -> ExtractionAnswer:
 
 
 def _row(page: Page, target: ExtractionAnswer, system: str) -> dict[str, object]:
-    question = STAGES["extraction"].content(page, None)
+    question = STAGES["extraction"].content(whole(page))
     answer = target.model_dump_json()
     messages = [("system", system), ("user", question), ("assistant", answer)]
     return {"messages": [{"role": role, "content": content} for role, content in messages]}

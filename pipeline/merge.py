@@ -12,11 +12,13 @@ from tqdm import tqdm
 from pipeline.batches.ledger import Ledger
 from pipeline.batches.marks import Failure
 from pipeline.batches.standing import Attempt, Standing, standing
-from pipeline.config import PROCESSES
+from pipeline.config import PROCESSES, Config
 from pipeline.documents.discover import load_text, manifest_entries
 from pipeline.errors import WorkspaceError
-from pipeline.records import Document, ManifestEntry, MentionPage, Page, PageText
+from pipeline.records import Ask, Document, ManifestEntry, MentionPage, Page, PageText, Recipe
 from pipeline.stages import STAGES, Stage
+from pipeline.stages.base import Answered, Rules
+from pipeline.stages.pieces import Piece
 from pipeline.workspace import Workspace, file_size, replacing, write_atomic
 
 GROUP = 100  # documents written between two transactions
@@ -43,9 +45,9 @@ class _Made:
     content: bytes | None
 
 
-def merge_stage(process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> Merged:
+def merge_stage(process: str, workspace: Workspace, ledger: Ledger, config: Config) -> Merged:
     """Bring every document of the manifest up to date in `process`, and in the later stages that build on it."""
-    merger = _Merger(process, workspace, ledger, max_attempts)
+    merger = _Merger(process, workspace, ledger, config)
     entries = manifest_entries(workspace)
     for entry in tqdm(entries, desc=f"Merging {process}", unit=" papers", leave=False, disable=None):
         merger.take(entry)
@@ -53,7 +55,7 @@ def merge_stage(process: str, workspace: Workspace, ledger: Ledger, max_attempts
     _write_failures(process, workspace, ledger)
     for later in PROCESSES[PROCESSES.index(process) + 1 : PROCESSES.index(process) + 2]:
         if ledger.has_asks(later):
-            merge_stage(later, workspace, ledger, max_attempts)
+            merge_stage(later, workspace, ledger, config)
     return merger.merged
 
 
@@ -73,9 +75,9 @@ def load_document(workspace: Workspace, process: str, source: str) -> Document |
 class _Merger:
     """Writes documents group by group: one transaction for many documents, and few of them in memory."""
 
-    def __init__(self, process: str, workspace: Workspace, ledger: Ledger, max_attempts: int) -> None:
+    def __init__(self, process: str, workspace: Workspace, ledger: Ledger, config: Config) -> None:
         self.merged = Merged()
-        self._process, self._workspace, self._ledger, self._max_attempts = process, workspace, ledger, max_attempts
+        self._process, self._workspace, self._ledger, self._config = process, workspace, ledger, config
         self._group: list[_Made] = []
 
     def take(self, entry: ManifestEntry) -> None:
@@ -110,7 +112,7 @@ class _Merger:
         stage = STAGES[self._process]
         text = load_text(self._workspace, source)
         before = load_document(self._workspace, stage.previous, source) if stage.previous else None
-        document, failures = build_document(stage, text, before, self._ledger, self._max_attempts)
+        document, failures = build_document(stage, text, before, self._ledger, self._config)
         content = document.model_dump_json(indent=2).encode() + b"\n"
         return _Made(source, Counter(document.page_status.values()), failures, content)
 
@@ -140,10 +142,10 @@ def _mark_later(process: str, source: str, ledger: Ledger) -> None:
 
 
 def build_document(
-    stage: Stage, text: PageText, before: Document | None, ledger: Ledger, max_attempts: int
+    stage: Stage, text: PageText, before: Document | None, ledger: Ledger, config: Config
 ) -> tuple[Document, list[Failure]]:
     """One document after `stage`, from the answers in the ledger and what the stage before knew; and its failures."""
-    builder = _Builder(stage, text.source, before, ledger, max_attempts)
+    builder = _Builder(stage, text, before, ledger, config)
     for page in text.pages:
         builder.take(page)
     return builder.document, builder.failures
@@ -152,19 +154,20 @@ def build_document(
 class _Builder:
     """Puts the pages of one document together."""
 
-    def __init__(self, stage: Stage, source: str, before: Document | None, ledger: Ledger, max_attempts: int) -> None:
-        self.document = Document(source=source, process=stage.process)
+    def __init__(self, stage: Stage, text: PageText, before: Document | None, ledger: Ledger, config: Config) -> None:
+        self.document = Document(source=text.source, process=stage.process)
         self.failures: list[Failure] = []
-        self._stage, self._before = stage, before
+        self._stage, self._text, self._before = stage, text, before
         if before:
             self.document.provenance = list(before.provenance)
             self.document.usage = dict(before.usage)
-        self.document.usage[stage.process] = ledger.usage(stage.process, source)
-        self._asked = {ask.page: ask for ask in ledger.current(stage.process, source)}
-        self._attempts = defaultdict[int, list[Attempt]](list)
-        for number, attempt in ledger.attempts_of(stage.process, source) if self._asked else ():
-            self._attempts[number].append(attempt)
-        self._max_attempts = max_attempts
+        self.document.usage[stage.process] = ledger.usage(stage.process, text.source)
+        self._asked = {(ask.page, ask.part): ask for ask in ledger.current(stage.process, text.source)}
+        self._first = {ask.page: ask for ask in reversed(self._asked.values())}
+        self._attempts = defaultdict[tuple[int, int], list[Attempt]](list)
+        for page, part, attempt in ledger.attempts_of(stage.process, text.source) if self._asked else ():
+            self._attempts[page, part].append(attempt)
+        self._rules, self._max_attempts = Rules.of(config), config.max_attempts
         self._recipe_of = cache(ledger.recipe)
 
     def take(self, page: Page) -> None:
@@ -175,32 +178,59 @@ class _Builder:
 
     def _page(self, page: Page) -> tuple[str, MentionPage | None]:
         found = self._before.page(page.page) if self._before else None
-        ask = self._stage.ask(self.document.source, page, self._before)
-        if ask is None:
-            return self._stage.obstacle(page, self._before) or "not_sent", found
-        asked = self._asked.get(page.page)
-        if asked is None or asked.basis != ask.basis:  # never asked, or about something that has changed since
+        first = self._first.get(page.page)
+        if first is None:
+            return self._stage.obstacle(page, self._before, self._rules.skip) or "not_sent", found
+        recipe = self._recipe_of(first.recipe)
+        asks = list(self._stage.page_asks(self._text, page, self._before, self._rules.as_asked(recipe)))
+        if not asks:
+            return self._stage.obstacle(page, self._before, self._rules.skip) or "not_sent", found
+        if any(self._is_stale(ask) for _, ask in asks):
             return "not_sent", found
-        stand = standing(self._attempts[page.page], self._max_attempts)
-        if stand.state != "answered":
-            return self._unanswered(page.page, stand), found
-        assert stand.last and stand.last.content is not None
-        merged = self._stage.merge(page, found, [self._stage.parse(stand.last.content, ask.expects)])
-        merged.answered_by = self._provenance(asked.recipe)
-        return "answered", merged
+        stands = [standing(self._attempts[page.page, ask.part], self._max_attempts) for _, ask in asks]
+        if any(stand.state in ("to_send", "in_flight") for stand in stands):
+            return "pending", found
+        return self._final(page, found, list(zip(asks, stands, strict=True)), recipe)
 
-    def _unanswered(self, page: int, stand: Standing) -> str:
-        if stand.state != "given_up" or not stand.last:
-            return "pending"
-        kind, message = stand.last.outcome or "", stand.last.message
-        self.failures.append({"page": page, "kind": kind, "message": message, "attempts": len(self._attempts[page])})
-        return f"failed:{kind}"
+    def _is_stale(self, ask: Ask) -> bool:
+        """Whether it was never asked, or about something that has changed since."""
+        asked = self._asked.get((ask.page, ask.part))
+        return asked is None or asked.basis != ask.basis
 
-    def _provenance(self, recipe: int) -> int:
-        made = self._recipe_of(recipe)
+    def _final(
+        self, page: Page, found: MentionPage | None, parts: list[tuple[tuple[Piece, Ask], Standing]], recipe: Recipe
+    ) -> tuple[str, MentionPage | None]:
+        """A page to whose parts nothing more comes: those that were given up do not keep the others from counting."""
+        answers, status = [], "answered"
+        for (piece, ask), stand in parts:
+            if stand.state == "answered":
+                answers.append(Answered(piece, self._stage.parse(_content(stand), ask.expects)))
+            elif status == "answered":
+                status = f"failed:{stand.last.outcome if stand.last else ''}"
+        self._note_failures(page.page, parts)
+        if not answers:
+            return status, found
+        merged = self._stage.merge(page, found, answers)
+        merged.answered_by = self._provenance(recipe)
+        return status, merged
+
+    def _note_failures(self, page: int, parts: list[tuple[tuple[Piece, Ask], Standing]]) -> None:
+        for (_, ask), stand in parts:
+            if stand.state != "answered" and stand.last:
+                failure = {"page": page} | ({"part": ask.part} if len(parts) > 1 else {})
+                kind, message = stand.last.outcome or "", stand.last.message
+                attempts = len(self._attempts[page, ask.part])
+                self.failures.append({**failure, "kind": kind, "message": message, "attempts": attempts})
+
+    def _provenance(self, made: Recipe) -> int:
         if made not in self.document.provenance:
             self.document.provenance.append(made)
         return self.document.provenance.index(made)
+
+
+def _content(stand: Standing) -> str:
+    assert stand.last and stand.last.content is not None
+    return stand.last.content
 
 
 def _failures_of(document: Document) -> list[Failure]:

@@ -16,6 +16,7 @@ def storable(text: str) -> str:
 Context = Literal["primary", "supporting", "background"]
 Specificity = Literal["properly_named", "descriptive_but_unnamed", "vague_generic"]
 Relevance = Literal["directly_relevant", "indirectly_relevant", "not_relevant"]
+PageKind = Literal["references", "contents", "blank", "image"]
 Grounding = Literal["exact", "normalized", "fuzzy", "missing"]
 
 
@@ -26,25 +27,34 @@ class Record(BaseModel):
 
 
 class Page(Record):
-    """One page of text as the PDF gives it, less control characters; `problem` says why there is none."""
+    """One page of text as the PDF gives it, less control characters; `problem` says why there is none.
+
+    `kind` is None for text to ask about; "image": nothing but pictures; `language`: ISO 639-1.
+    """
 
     page: int
     text: str
     problem: str | None = None
+    kind: PageKind | None = None
+    language: str | None = None
 
 
 class PageText(Record):
-    """text/<document>.json: what every offset refers to."""
+    """text/<document>.json: what every offset refers to. `reader`: the version and the limits it was read under."""
 
     source: str
     file: str
     sha256: str
+    reader: str = ""
     n_pages: int
     pages: list[Page]
 
 
 class ManifestEntry(Record):
-    """One line of manifest.jsonl. `problem` is None for a paper that could be read."""
+    """One line of manifest.jsonl. `problem` is None for a paper that could be read; `remark` says what of it could not.
+
+    `kinds` counts the pages that are no text to ask about, by kind, and those that are `unreadable`.
+    """
 
     source: str
     file: str
@@ -52,7 +62,12 @@ class ManifestEntry(Record):
     n_pages: int = 0
     size: int = 0
     mtime_ns: int = 0
+    reader: str = ""
+    characters: int = 0
+    language: str | None = None
+    kinds: dict[str, int] = Field(default_factory=dict)
     problem: str | None = None
+    remark: str | None = None
 
 
 class Dataset(Record):
@@ -114,6 +129,8 @@ class Recipe(Record):
     prompt_sha256: str
     schema_sha256: str
     params: dict[str, Any]
+    max_page_tokens: int | None = None
+    page_context_chars: int = 0
 
 
 class Usage(Record):

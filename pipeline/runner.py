@@ -18,6 +18,7 @@ from pipeline.batches.ledger import Ledger
 from pipeline.batches.plan import Again, Plan, check_not_lost, drop_outdated_local, plan
 from pipeline.batches.requests import RequestBuilder
 from pipeline.batches.submit import note_batch_ids, submit, unsent
+from pipeline.check import Checked, check
 from pipeline.config import PROCESSES, Config, load_config
 from pipeline.documents.discover import manifest_entries, refresh
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
@@ -27,6 +28,7 @@ from pipeline.providers.base import BatchInfo
 from pipeline.records import ManifestEntry
 from pipeline.selection import Selection, drop_absent, questions
 from pipeline.stages import STAGES
+from pipeline.stages.base import Rules
 from pipeline.workspace import Workspace
 
 PATIENCE = 20  # looks in a row, while waiting, at which nobody may answer: the network comes and goes
@@ -110,6 +112,12 @@ class Runner:
         """Held while planning, submitting or collecting, and never while waiting."""
         return self.workspace.lock(self._command)
 
+    def check(self, tell: Callable[[str], object]) -> Checked:
+        """Read what is new in the input folder, and tell a line about each paper."""
+        with self.lock():
+            self._refresh(PROCESSES[0])
+        return check(self.workspace, tell)
+
     def run(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Report:
         """Plan and submit one stage. `announce` is shown what it will cost before anything is sent.
 
@@ -182,7 +190,7 @@ class Runner:
         with self.lock():
             self._refresh(process)
             stage, files = STAGES[process], fetched(names, process, self.workspace, self.provider)
-            asks = questions(stage, Selection(), self.workspace, self.ledger)
+            asks = questions(stage, Selection(), Rules.of(self.config), self.workspace, self.ledger)
             adopt(asks, self._builder(process), self.ledger)
             report.collected = bring_in(files, process, self.ledger, self.workspace, self.config, stage.parse)
             report.merged = self._merge(process)
@@ -249,7 +257,7 @@ class Runner:
 
     def _refresh(self, process: str) -> None:
         """Bring the papers up to date, and what the stages before made of them: their text may have changed."""
-        refresh(self.config.input_dir, self.workspace, lambda source: self.ledger.mark_dirty(PROCESSES[0], source))
+        refresh(self.workspace, self.config, lambda source: self.ledger.mark_dirty(PROCESSES[0], source))
         drop_absent(self.workspace, self.ledger)
         if STAGES[process].previous and self.ledger.has_asks(PROCESSES[0]):
             self._merge(PROCESSES[0])
@@ -267,7 +275,7 @@ class Runner:
                 self.provider.probe(builder.body(made.first))
             return True
 
-        asks = questions(STAGES[process], selection, self.workspace, self.ledger)
+        asks = questions(STAGES[process], selection, Rules.of(self.config), self.workspace, self.ledger)
         return plan(asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run)
 
     def _builder(self, process: str) -> RequestBuilder:
@@ -296,7 +304,7 @@ class Runner:
         collector.collect(report.collected, progress.see if progress else lambda info: None)
 
     def _merge(self, process: str) -> Merged:
-        return merge_stage(process, self.workspace, self.ledger, self.config.max_attempts)
+        return merge_stage(process, self.workspace, self.ledger, self.config)
 
     def _merge_alone(self, process: str) -> Merged:
         with self.lock():

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, InputError, StageOrderError
 from pipeline.merge import load_document
 from pipeline.records import Ask, Document, ManifestEntry, PageText
 from pipeline.stages import Stage
+from pipeline.stages.base import Rules
 from pipeline.workspace import Workspace
 
 OPEN = "not_sent"  # the stage before is not done with a page: what will be asked about it is not known yet
@@ -61,7 +62,7 @@ def check_pages(text: str) -> tuple[int, int]:
         raise ConfigError(f"--pages '{text}' is no page and no range: write 3 or 1-5.") from None
 
 
-def questions(stage: Stage, selection: Selection, workspace: Workspace, ledger: Ledger) -> Iterator[Ask]:
+def questions(stage: Stage, selection: Selection, rules: Rules, workspace: Workspace, ledger: Ledger) -> Iterator[Ask]:
     """The asks of the selected pages as things stand now. Pages with nothing left to ask are taken out of the ledger.
 
     Raises StageOrderError where the stage before has not said anything.
@@ -72,29 +73,38 @@ def questions(stage: Stage, selection: Selection, workspace: Workspace, ledger: 
         before = load_document(workspace, stage.previous, entry.source) if stage.previous else None
         ready.update(_readiness(before))
         text = load_text(workspace, entry.source)
-        _drop_answered_otherwise(stage, text, before, ledger)
-        yield from (ask for ask in stage.asks(text, before) if selection.has_page(ask.page))
+        asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
+        _drop_answered_otherwise(stage, text, before, rules, asks, ledger)
+        yield from asks
     if stage.previous and not ready["ready"]:
         raise StageOrderError(_too_early(stage.process, stage.previous, ready["waiting"]))
 
 
-def _drop_answered_otherwise(stage: Stage, text: PageText, before: Document | None, ledger: Ledger) -> None:
-    """Pages that are gone, or that the stage before found nothing on this time, ask nothing any more."""
-    asked = {ask.page for ask in ledger.current(stage.process, text.source)}
+def _drop_answered_otherwise(
+    stage: Stage, text: PageText, before: Document | None, rules: Rules, asks: list[Ask], ledger: Ledger
+) -> None:
+    """Pages that are gone, or that the stage before found nothing on this time, ask nothing any more.
+
+    Nor do the parts of pages that are cut otherwise now.
+    """
+    asked = [(ask.page, ask.part) for ask in ledger.current(stage.process, text.source)]
     if asked:
-        kept = {page.page for page in text.pages if stage.obstacle(page, before) in (None, OPEN)}
-        ledger.drop_asks(stage.process, text.source, asked - kept)
+        open_pages = {page.page for page in text.pages if stage.obstacle(page, before, rules.skip) in (None, OPEN)}
+        parts = {(ask.page, ask.part) for ask in asks}
+        cut = {page for page, _ in parts}
+        gone = [place for place in asked if place[0] not in open_pages or (place[0] in cut and place not in parts)]
+        ledger.drop_asks(stage.process, text.source, gone)
 
 
 def drop_absent(workspace: Workspace, ledger: Ledger) -> None:
     """What waits to be sent for papers that are not there any more is not asked."""
     waiting = ledger.waiting()
-    sources = {source for _, source, _ in waiting}
+    sources = {source for _, source, *_ in waiting}
     entries = (entry for entry in manifest_entries(workspace) if entry.source in sources) if sources else ()
     present = {entry.source: 0 if entry.problem else entry.n_pages for entry in entries}
-    for process, source, page in waiting:
+    for process, source, page, part in waiting:
         if page > present.get(source, 0):
-            ledger.drop_asks(process, source, [page])
+            ledger.drop_asks(process, source, [(page, part)])
 
 
 def _readiness(before: Document | None) -> Counter[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from pipeline.batches.estimate import Estimate, Quote
+from pipeline.check import Checked
 from pipeline.cli import NEEDS_ATTENTION, OK, PROCESSES
 from pipeline.merge import Merged
 from pipeline.runner import Report, Runner
@@ -18,11 +19,27 @@ def exit_status(report: Report) -> int:
 
 
 def print_problems(report: Report) -> None:
-    """A sentence for each paper that could not be read; the manifest has all of them."""
+    """A sentence for each paper that could not be read; --check lists all, and those that could be in part."""
     for entry in report.problems[:SHOWN_PROBLEMS]:
         print(f"problem: {entry.file}: {entry.problem}.", file=sys.stderr)
     if len(report.problems) > SHOWN_PROBLEMS:
-        print(f"problem: … and {len(report.problems) - SHOWN_PROBLEMS} more: see manifest.jsonl.", file=sys.stderr)
+        print(
+            f"problem: … and {len(report.problems) - SHOWN_PROBLEMS} more: see  python run_batch.py --check  for all.",
+            file=sys.stderr,
+        )
+
+
+def print_checked(checked: Checked) -> int:
+    """The totals of --check; returns the exit status."""
+    kinds = {"text": "with text to ask about", "image": "only pictures", "unreadable": "that cannot be read"}
+    pages = ", ".join(f"{count:,} {kinds.get(kind, kind)}" for kind, count in checked.pages.most_common() if count)
+    languages = ", ".join(f"{count:,} {language}" for language, count in checked.languages.most_common())
+    print(
+        f"\n{checked.documents:,} documents, {checked.problems:,} of them unreadable, {checked.duplicates:,} duplicates"
+    )
+    print(f"{checked.pages.total():,} pages: {pages or 'none'}")
+    print(f"documents by language: {languages or 'none could be told'}")
+    return NEEDS_ATTENTION if checked.problems or checked.remarks else OK
 
 
 def print_quote(quote: Quote) -> None:

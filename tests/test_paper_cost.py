@@ -26,6 +26,7 @@ from pipeline.batches.ledger import canonical
 from pipeline.config import load_config
 from pipeline.records import Document, Page, PageText
 from pipeline.stages import STAGES
+from pipeline.stages.base import Answered, Rules
 from pipeline.stages.extraction import ExtractedDataset
 
 OLDER_METHOD = 0.0076 + 0.0050 + 0.0073  # dollars for extraction, judge and reasoning of this paper
@@ -187,14 +188,14 @@ def ask_all(process: str, run: OlderRun, before: Document | None) -> tuple[Bill,
     stage, answers = STAGES[process], run.answers(process)
     static = static_tokens(process)
     bill, after = Bill(process), Document(source=run.text.source, process=process)
-    for ask, page in ((stage.ask(run.text.source, page, before), page) for page in run.text.pages):
-        if ask:
+    for page in run.text.pages:
+        for piece, ask in stage.page_asks(run.text, page, before, Rules()):
             content = json.dumps(answers.get(page.page, NO_MENTION), ensure_ascii=False, separators=(",", ":"))
             bill.requests += 1
             bill.tokens_in += static + count_tokens(ask.content)
             bill.tokens_out += count_tokens(content)
             found = before.page(page.page) if before else None
-            after.pages.append(stage.merge(page, found, [stage.parse(content, ask.expects)]))
+            after.pages.append(stage.merge(page, found, [Answered(piece, stage.parse(content, ask.expects))]))
             after.page_status[str(page.page)] = "answered"
     return bill, after
 

@@ -26,7 +26,13 @@ def test_every_verdict_stands_where_it_was_computed(project: Project, server: Se
     for entry in entries:
         status = project.document("reasoning", entry.source)["page_status"]
         assert len(status) == entry.n_pages
-        assert set(status.values()) <= {"answered", "nothing_to_ask", "empty_text"}
+        assert set(status.values()) <= {
+            "answered",
+            "nothing_to_ask",
+            "skipped:references",
+            "skipped:contents",
+            "skipped:blank",
+        }
         pages += entry.n_pages
         datasets += check_document(project, entry.source)
     assert pages > 300 and datasets > 100
@@ -49,3 +55,4 @@ def test_papers_that_break_programs(project: Project, shared: Path) -> None:
     status = project.document("extraction", "Pages-tree-refs")["page_status"]
     assert sorted(status.values()) == ["answered", "unreadable"]
     assert set(project.document("extraction", "issue5481")["page_status"].values()) == {"empty_text"}
+    assert set(project.document("extraction", "blank-page")["page_status"].values()) == {"skipped:blank"}

@@ -121,19 +121,21 @@ class Ledger(Accounts, DocumentMarks):
             self._run("INSERT OR REPLACE INTO ask VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values)
             self.mark_dirty(ask.process, ask.source)
 
-    def drop_asks(self, process: str, source: str, pages: Iterable[int]) -> None:
-        """These pages ask nothing any more. Their answers are kept, and found again if they do."""
-        for page in pages:
-            self._run("DELETE FROM ask WHERE process = ? AND source = ? AND page = ?", process, source, page)
+    def drop_asks(self, process: str, source: str, parts: Iterable[tuple[int, int]]) -> None:
+        """These parts of pages ask nothing any more. Their answers are kept, and found again if they do."""
+        for page, part in parts:
+            place = (process, source, page, part)
+            self._run("DELETE FROM ask WHERE process = ? AND source = ? AND page = ? AND part = ?", *place)
+            self.mark_dirty(process, source)
 
-    def waiting(self) -> list[tuple[str, str, int]]:
-        """(process, document, page) of all current asks whose requests were not sent yet."""
+    def waiting(self) -> list[tuple[str, str, int, int]]:
+        """(process, document, page, part) of all current asks whose requests were not sent yet."""
         query = (
-            "SELECT DISTINCT ask.process, source, page FROM shard CROSS JOIN attempt ON shard = shard.id"
+            "SELECT DISTINCT ask.process, source, page, part FROM shard CROSS JOIN attempt ON shard = shard.id"
             " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation)"
             " WHERE state IN ('written', 'uploaded') AND outcome IS NULL"
         )
-        return [(row[0], row[1], row[2]) for row in self._all(query)]
+        return [(row[0], row[1], row[2], row[3]) for row in self._all(query)]
 
     def was_sent(self, process: str, asked: CurrentAsk) -> bool:
         """Whether there was any attempt at it, answered or not."""
@@ -185,15 +187,15 @@ class Ledger(Accounts, DocumentMarks):
         )
         return [Attempt(*row) for row in self._all(query, key, process, generation)]
 
-    def attempts_of(self, process: str, source: str) -> Iterator[tuple[int, Attempt]]:
-        """(page, attempt) of all current asks of a document, by page and number; content where it was accepted."""
+    def attempts_of(self, process: str, source: str) -> Iterator[tuple[int, int, Attempt]]:
+        """(page, part, attempt) of all current asks of a document, in that order; content where it was accepted."""
         query = (
-            "SELECT page, number, outcome, code, message, content FROM ask"
+            "SELECT page, part, number, outcome, code, message, content FROM ask"
             " JOIN attempt USING (key, process, generation) LEFT JOIN answer ON answer.attempt = attempt.id"
             " WHERE ask.process = ? AND source = ? ORDER BY page, part, number"
         )
-        for page, *values in self._all(query, process, source):
-            yield page, Attempt(*values)
+        for page, part, *values in self._all(query, process, source):
+            yield page, part, Attempt(*values)
 
     def add_attempt(
         self, process: str, key: str, generation: int, number: int, shard: int, expects: int, tokens: int

@@ -163,6 +163,8 @@ def what_changed(old: Recipe, new: Recipe, text_changed: bool) -> str:
         "the prompt changed": old.prompt_sha256 != new.prompt_sha256,
         "the answer format changed": old.schema_sha256 != new.schema_sha256,
         "the parameters changed": old.params != new.params,
+        "pages are cut or shown differently": (old.max_page_tokens, old.page_context_chars)
+        != (new.max_page_tokens, new.page_context_chars),
         "the text changed" if new.process == "extraction" else "what it asks about changed": text_changed,
     }
     return ", ".join(reason for reason, holds in reasons.items() if holds) or "the endpoint changed"

@@ -46,6 +46,8 @@ class RequestBuilder:
             prompt_sha256=hashlib.sha256(system.encode()).hexdigest(),
             schema_sha256=hashlib.sha256(canonical(fixed["response_format"]).encode()).hexdigest(),
             params=params,
+            max_page_tokens=config.max_page_tokens,
+            page_context_chars=config.page_context_chars,
         )
         static = count_tokens(system) + count_tokens(canonical(fixed["response_format"])) + MESSAGE_OVERHEAD
         return cls(recipe, config.batch_endpoint, system, fixed, provider.fitted, static)

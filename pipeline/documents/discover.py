@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.documents.read import Unreadable, read_pages
+from pipeline.config import Config
+from pipeline.documents.children import Limits, Reading, read_paper
+from pipeline.documents.executor import reading_executor
+from pipeline.documents.languages import fill_in
 from pipeline.errors import InputError, WorkspaceError
 from pipeline.records import ManifestEntry, PageText
 from pipeline.workspace import Workspace, replacing, write_atomic
 
+READER = "2"  # another number has all papers read again: for changes to what text/ holds
+AHEAD = 64  # papers read, or waiting for a reader, before their turn
+SHOWN_RUNS = 8  # of page numbers in a remark
 LONGEST_NAME = 250  # bytes: most file systems take 255, and ".json" has to fit
 
 
-def refresh(input_dir: Path, workspace: Workspace, changing: Callable[[str], object]) -> None:
-    """Bring manifest.jsonl and text/ up to date with `input_dir`.
+def refresh(workspace: Workspace, config: Config, changing: Callable[[str], object]) -> None:
+    """Bring manifest.jsonl and text/ up to date with the papers in INPUT_DIR.
 
     `changing` is told each document before its text changes.
 
     A paper that cannot be read is in the manifest with its problem; the others go on.
     Raises InputError where the folder is missing, holds no PDF, or holds two papers of one document id.
     """
-    papers = find_papers(input_dir)
-    known = _Known(workspace)
-    with replacing(workspace.manifest) as manifest:
-        for source, file in tqdm(papers, desc="Reading papers", unit=" papers", leave=False, disable=None):
-            entry = _entry(source, file, input_dir, workspace, known.entry(source), changing)
-            manifest.write(entry.model_dump_json().encode() + b"\n")
+    papers = find_papers(config.input_dir)
+    with replacing(workspace.manifest) as manifest, reading_executor(config) as executor:
+        desk = _Desk(workspace, config, executor, changing)
+        for entry in tqdm(
+            desk.entries(papers), "Reading papers", len(papers), unit=" papers", leave=False, disable=None
+        ):
+            manifest.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
 
 def find_papers(input_dir: Path) -> list[tuple[str, Path]]:
@@ -113,62 +121,126 @@ def _document_id(file: Path, input_dir: Path) -> str:
     return relative.encode("utf-8", "backslashreplace").decode().replace("\\", "_")
 
 
-def _entry(
-    source: str,
-    file: Path,
-    input_dir: Path,
-    workspace: Workspace,
-    known: ManifestEntry | None,
-    changing: Callable[[str], object],
-) -> ManifestEntry:
-    name = file.relative_to(input_dir).as_posix().encode("utf-8", "replace").decode()
-    try:
-        stat = file.stat()
-        entry = ManifestEntry(source=source, file=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
-        if known and _unchanged(entry, known, workspace):
-            return known
-        entry.sha256 = _sha256(file)
-        text = _text(entry, file, workspace, changing)
-    except OSError as error:
-        return ManifestEntry(
-            source=source, file=name, problem=f"it cannot be opened ({error.strerror}): check its rights"
-        )
-    except Unreadable as problem:
-        return entry.model_copy(update={"problem": str(problem)})
-    return entry.model_copy(update={"n_pages": text.n_pages})
+class _Desk:
+    """Has papers read ahead, and puts what was read into the workspace in their order."""
 
+    def __init__(
+        self, workspace: Workspace, config: Config, executor: Executor, changing: Callable[[str], object]
+    ) -> None:
+        self._workspace, self._config, self._executor, self._changing = workspace, config, executor, changing
+        self._limits = Limits(config.read_timeout_s, config.read_memory_mb)
+        self._reader = f"{READER} {config.read_timeout_s:g} s {config.read_memory_mb} MB"
 
-def _unchanged(entry: ManifestEntry, known: ManifestEntry, workspace: Workspace) -> bool:
-    same = (entry.file, entry.size, entry.mtime_ns) == (known.file, known.size, known.mtime_ns)
-    return same and known.sha256 is not None and (known.problem is not None or workspace.text(entry.source).exists())
+    def entries(self, papers: Iterable[tuple[str, Path]]) -> Iterator[ManifestEntry]:
+        """The manifest's line of each paper."""
+        known, ahead = _Known(self._workspace), deque[tuple[ManifestEntry, Future[Reading] | None]]()
+        for source, file in papers:
+            ahead.append(self._started(source, file, known.entry(source)))
+            while len(ahead) > AHEAD or (ahead and ahead[0][1] is None):
+                yield self._finished(*ahead.popleft())
+        for entry, reading in ahead:
+            yield self._finished(entry, reading)
 
-
-def _text(entry: ManifestEntry, file: Path, workspace: Workspace, changing: Callable[[str], object]) -> PageText:
-    """The text that is on disk if it was read from these very bytes, else read now."""
-    path = workspace.text(entry.source)
-    if len(path.name.encode()) > LONGEST_NAME + len(".json"):
-        raise Unreadable(f"its name is longer than {LONGEST_NAME} bytes: rename it")
-    if any("\udc80" <= char <= "\udcff" for char in str(file)):  # bytes that Python could not decode
-        raise Unreadable("its name is not valid UTF-8: rename it")
-    if any(folder.endswith(".json") for folder in entry.source.split("/")[:-1]):
-        raise Unreadable("it lies in a folder whose name ends in .json, like our own files: rename the folder")
-    if path.exists():
+    def _started(
+        self, source: str, file: Path, known: ManifestEntry | None
+    ) -> tuple[ManifestEntry, Future[Reading] | None]:
+        """The entry as far as it can be told without reading, and the reading where that has to be done."""
+        name = file.relative_to(self._config.input_dir).as_posix().encode("utf-8", "replace").decode()
+        entry = ManifestEntry(source=source, file=name, reader=self._reader)
         try:
-            text = PageText.model_validate_json(path.read_bytes())
-            if text.sha256 == entry.sha256 and text.file == entry.file:
-                return text
-        except ValueError:
-            pass  # damaged: read the PDF again
-    pages = read_pages(file)
-    text = PageText(source=entry.source, file=entry.file, sha256=entry.sha256 or "", n_pages=len(pages), pages=pages)
-    changing(entry.source)
-    write_atomic(path, text.model_dump_json(indent=1).encode())
-    return text
+            stat = file.stat()
+        except OSError as error:
+            entry.problem = f"it cannot be opened ({error.strerror}): check its rights"
+            return entry, None
+        entry.size, entry.mtime_ns = stat.st_size, stat.st_mtime_ns
+        password = self._config.password_for(source)
+        if known and self._unchanged(entry, known, password):
+            return known, None
+        entry.problem = _unusable_name(file, source)
+        if entry.problem:
+            return entry, None
+        text = self._kept_text(entry)
+        arguments = (str(file.resolve()), password, text.sha256 if text else None, self._limits)
+        return entry, self._executor.submit(read_paper, *arguments)
+
+    def _unchanged(self, entry: ManifestEntry, known: ManifestEntry, password: str | None) -> bool:
+        same = (entry.file, entry.size, entry.mtime_ns) == (known.file, known.size, known.mtime_ns)
+        if not same or known.sha256 is None or (known.problem and password):
+            return False
+        if not known.problem and not self._workspace.text(entry.source).exists():
+            return False
+        in_order = not known.problem and not known.remark  # under other limits no more would be read
+        return known.reader == entry.reader or (in_order and known.reader.split()[0:1] == [READER])
+
+    def _kept_text(self, entry: ManifestEntry) -> PageText | None:
+        """The text on disk, where it would be the same if the PDF is."""
+        try:
+            text = PageText.model_validate_json(self._workspace.text(entry.source).read_bytes())
+        except (OSError, ValueError):
+            return None  # it was never read, or is damaged
+        return text if (text.file, text.reader) == (entry.file, entry.reader) else None
+
+    def _finished(self, entry: ManifestEntry, reading: Future[Reading] | None) -> ManifestEntry:
+        if reading is None:
+            return entry
+        read = reading.result()
+        entry.sha256, entry.problem = read.sha256, read.problem
+        if entry.problem:
+            return entry
+        text = self._kept_text(entry) if read.unchanged else None
+        if text is None:
+            text = PageText(
+                source=entry.source, file=entry.file, sha256=read.sha256 or "", reader=entry.reader,
+                n_pages=read.n_pages, pages=read.pages,
+            )  # fmt: skip
+            fill_in(text.pages)
+            self._changing(entry.source)
+            write_atomic(self._workspace.text(entry.source), text.model_dump_json(indent=1, exclude_none=True).encode())
+        return _described(entry, text)
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _unusable_name(file: Path, source: str) -> str | None:
+    *folders, name = source.split("/")
+    if len(name.encode()) > LONGEST_NAME:
+        return f"its name is longer than {LONGEST_NAME} bytes: rename it"
+    if any("\udc80" <= char <= "\udcff" for char in str(file)):  # bytes that Python could not decode
+        return "its name is not valid UTF-8: rename it"
+    if any(folder.endswith(".json") for folder in folders):
+        return "it lies in a folder whose name ends in .json, like our own files: rename the folder"
+    return None
+
+
+def _described(entry: ManifestEntry, text: PageText) -> ManifestEntry:
+    """What the manifest tells of a paper that was read."""
+    kinds = Counter("unreadable" if page.problem else page.kind for page in text.pages)
+    languages = Counter(page.language for page in text.pages if page.language)
+    entry.n_pages, entry.characters = text.n_pages, sum(len(page.text) for page in text.pages)
+    entry.language = languages.most_common(1)[0][0] if languages else None
+    entry.kinds = {kind: count for kind, count in sorted(kinds.items(), key=str) if kind}
+    entry.remark = "; ".join(_remarks(text)) or None
+    return entry
+
+
+def _remarks(text: PageText) -> Iterator[str]:
+    problems: dict[str, list[int]] = {}
+    for page in text.pages:
+        if page.problem:
+            problems.setdefault(page.problem, []).append(page.page)
+    for problem, pages in problems.items():
+        yield f"{_pages(pages)} cannot be read ({problem})"
+    pictures = [page.page for page in text.pages if page.kind == "image"]
+    if pictures:
+        need = "have no text, only pictures: run" if len(pictures) > 1 else "has no text, only pictures: run"
+        yield f"{_pages(pictures)} {need} OCR (ocrmypdf, for example) to have it read"
+
+
+def _pages(numbers: list[int]) -> str:
+    """`page 3` or `pages 1, 5-7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    listed = ", ".join("-".join(map(str, run)) for run in runs[:SHOWN_RUNS]) + (" …" if len(runs) > SHOWN_RUNS else "")
+    return f"{'pages' if len(numbers) > 1 else 'page'} {listed}"

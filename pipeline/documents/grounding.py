@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from sentencex import get_sentence_boundaries
+from pipeline.documents.sentences import sentence_spans
 
 _IGNORED = {"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Pi", "Pf", "Mn"}
 _IGNORED_CHARACTERS = frozenset("'\"`´′″−�")
@@ -35,8 +35,8 @@ class Span:
 class PageIndex:
     """One page, prepared for looking up many quotations."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, language: str | None = None) -> None:
+        self.text, self._language = text, language
 
     def locate(self, quote: str, within: Span | None = None) -> Span | None:
         """The first place of `quote` as whole words, in the span `within` if given, else in the page."""
@@ -128,7 +128,7 @@ class PageIndex:
 
     @cached_property
     def _sentences(self) -> list[tuple[int, int]]:
-        return [(part["start_index"], part["end_index"]) for part in get_sentence_boundaries("en", self.text)]
+        return sentence_spans(self.text, self._language)
 
 
 def _letters(text: str) -> Iterator[str]:

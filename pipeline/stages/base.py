@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +16,38 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.batches.outcomes import Unacceptable
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.records import Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+from pipeline.records import Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText, Recipe
+from pipeline.stages.pieces import Layout, Piece, pieces
 
 SCHEMAS = Path(__file__).parent / "schemas"
+ABOUT_CONTEXT = (
+    "The text in <before> and <after> surrounds this page: read on there where a sentence or a name runs over, and "
+    "leave out what stands only there."
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked about the pages of a document. `skip`: kinds of pages that are not sent."""
+
+    layout: Layout = field(default_factory=Layout)
+    skip: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, config: Config) -> Rules:
+        return cls(Layout(config.max_page_tokens, config.page_context_chars), frozenset(config.skip_pages))
+
+    def as_asked(self, recipe: Recipe) -> Rules:
+        """The layout that a question was asked in, whatever the settings are now."""
+        return replace(self, layout=Layout(recipe.max_page_tokens, recipe.page_context_chars))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A piece of a page and the accepted answer to the question about it."""
+
+    piece: Piece
+    answer: Any
 
 
 class Answer(BaseModel):
@@ -35,12 +65,19 @@ class Stage(ABC):
     answer_type: ClassVar[type[Answer]]
 
     @abstractmethod
-    def content(self, page: Page, found: MentionPage | None) -> str:
-        """The user message that asks about `page`; `found` is what the stages before know of it."""
+    def content(self, piece: Piece) -> str:
+        """The user message that asks about a page, or a part of it."""
 
     @abstractmethod
-    def merge(self, page: Page, found: MentionPage | None, answers: list[Any]) -> MentionPage:
-        """What is known of `page` after these answers (one per part). Pure: the same in gives the same out."""
+    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+        """What is known of `page` after these answers; `found` is what was known before.
+
+        Pure: the same in gives the same out.
+        """
+
+    def pieces(self, text: PageText, page: Page, found: MentionPage | None, layout: Layout) -> Iterable[Piece]:
+        """What there is to ask about a page: all of it, in as many pieces as it takes."""
+        return pieces(text, page, layout)
 
     def validate(self, answer: Any, expects: int) -> None:  # noqa: B027 - extraction has nothing to check
         """Raises Unacceptable where the answer does not cover the `expects` datasets that it was asked about."""
@@ -57,26 +94,29 @@ class Stage(ABC):
         self.validate(answer, expects)
         return answer
 
-    def asks(self, text: PageText, before: Document | None) -> Iterator[Ask]:
-        """One ask per page that has something to ask about and is final in the stage before."""
+    def asks(self, text: PageText, before: Document | None, rules: Rules) -> Iterator[Ask]:
+        """The asks about every page that has something to ask about and is final in the stage before."""
         for page in text.pages:
-            ask = self.ask(text.source, page, before)
-            if ask:
-                yield ask
+            yield from (ask for _, ask in self.page_asks(text, page, before, rules))
 
-    def ask(self, source: str, page: Page, before: Document | None) -> Ask | None:
-        """The ask about one page as things stand now, or None where `obstacle` names one."""
-        if self.obstacle(page, before):
-            return None
+    def page_asks(
+        self, text: PageText, page: Page, before: Document | None, rules: Rules
+    ) -> Iterator[tuple[Piece, Ask]]:
+        """The asks about one page as things stand now, one for each piece of it; none where `obstacle` names one."""
+        if self.obstacle(page, before, rules.skip):
+            return
         found = before.page(page.page) if before else None
-        content = self.content(page, found)
-        basis = hashlib.sha256(content.encode()).hexdigest()[:32]
-        return Ask(self.process, source, page.page, 0, basis, content, len(found.datasets()) if found else 0)
+        for piece in self.pieces(text, page, found, rules.layout):
+            content = self.content(piece)
+            basis = hashlib.sha256(content.encode()).hexdigest()[:32]
+            yield piece, Ask(self.process, text.source, page.page, piece.part, basis, content, len(piece.datasets))
 
-    def obstacle(self, page: Page, before: Document | None) -> str | None:
+    def obstacle(self, page: Page, before: Document | None, skip: Collection[str]) -> str | None:
         """Why there is nothing to ask about a page, in the words of page_status, or None where there is."""
         if page.problem:
             return "unreadable"
+        if page.kind in skip:
+            return f"skipped:{page.kind}"
         if not page.text.strip():
             return "empty_text"
         if self.previous is None:
@@ -107,15 +147,20 @@ class Stage(ABC):
         return {"type": "json_schema", "json_schema": {"name": self.schema_name, "strict": True, "schema": schema}}
 
 
-def page_block(page: Page) -> str:
+def page_block(piece: Piece) -> str:
     """The page as every stage shows it: last in the message."""
-    return f"<page>\n{page.text}\n</page>"
+    block = f"<page>\n{piece.text}\n</page>"
+    if piece.before:
+        block = f"<before>\n{piece.before}\n</before>\n{block}"
+    if piece.after:
+        block = f"{block}\n<after>\n{piece.after}\n</after>"
+    return f"{ABOUT_CONTEXT}\n{block}" if piece.before or piece.after else block
 
 
-def datasets_block(found: MentionPage, details: list[dict[str, Any]]) -> str:
+def datasets_block(datasets: Sequence[Dataset], details: list[dict[str, Any]]) -> str:
     """The numbered datasets of a page, a line each; `details[i]` is added to what is known of dataset i."""
     lines = []
-    for number, (dataset, more) in enumerate(zip(found.datasets(), details, strict=True), start=1):
+    for number, (dataset, more) in enumerate(zip(datasets, details, strict=True), start=1):
         line = json.dumps({"number": number, **known(dataset), **more}, ensure_ascii=False, separators=(",", ":"))
         # A name can hold anything, and must not be able to close the block.
         lines.append(line.replace("<", "\\u003c"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
 
 from pipeline.documents.grounding import PageIndex, Span
 from pipeline.records import Context, Dataset, Mention, MentionPage, Page, Relevance, Specificity
-from pipeline.stages.base import Answer, Stage, page_block
+from pipeline.stages.base import Answer, Answered, Stage, page_block
+from pipeline.stages.pieces import Piece
 
 
 def nothing_to_null(value: Any) -> Any:
@@ -64,22 +65,33 @@ class Extraction(Stage):
     schema_name = "dataset_extraction"
     answer_type = ExtractionAnswer
 
-    def content(self, page: Page, found: MentionPage | None) -> str:
-        return page_block(page)
+    def content(self, piece: Piece) -> str:
+        return page_block(piece)
 
-    def merge(self, page: Page, found: MentionPage | None, answers: list[ExtractionAnswer]) -> MentionPage:
-        index = PageIndex(page.text)
-        said = [mention for answer in answers for mention in answer.data_mentions]
-        mentions = [mention for one in said for mention in _mentions(index, page.page, one)]
+    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+        index = PageIndex(page.text, page.language)
+        mentions = [
+            mention
+            for answered in answers
+            for said in answered.answer.data_mentions
+            for mention in _mentions(index, answered.piece, said)
+        ]
         return MentionPage(page=page.page, dataset_used=bool(mentions), data_mentions=mentions)
 
 
-def _mentions(index: PageIndex, page: int, said: ExtractedMention) -> Iterator[Mention]:
-    """The quoted passage with the datasets in it; a dataset that stands elsewhere in the page gets its own sentence."""
-    quoted = index.locate(said.mentioned_in)
+def _mentions(index: PageIndex, piece: Piece, said: ExtractedMention) -> Iterator[Mention]:
+    """The quoted passage with the datasets in it; a dataset that stands elsewhere in the page gets its own sentence.
+
+    What stands only in the text around the piece is left out: its own page reports it.
+    """
+    within = Span(piece.start, piece.end, "exact")
+    quoted = index.locate(said.mentioned_in, within)
     passages: dict[Span | None, list[Dataset]] = {}
     for dataset in said.datasets:
-        place = index.locate(dataset.raw_name, quoted) or index.locate(dataset.raw_name)
+        place = index.locate(dataset.raw_name, quoted) if quoted else None
+        place = place or index.locate(dataset.raw_name, within)
+        if place is None and _belongs_to_neighbour(dataset.raw_name, piece):
+            continue
         passage = index.sentence(place) if place and not _holds(quoted, place) else quoted
         passages.setdefault(passage, []).append(_dataset(index, dataset, place, passage))
     for passage, datasets in passages.items():
@@ -87,10 +99,19 @@ def _mentions(index: PageIndex, page: int, said: ExtractedMention) -> Iterator[M
             mentioned_in=index.text[passage.start : passage.end] if passage else said.mentioned_in,
             start=passage.start if passage else None,
             end=passage.end if passage else None,
-            page=page,
+            page=piece.page.page,
             dataset_used=True,
             datasets=datasets,
         )
+
+
+def _belongs_to_neighbour(name: str, piece: Piece) -> bool:
+    """Whether a name begins in the text before the piece or in that after it: who begins it reports it."""
+    if not piece.before and not piece.after:
+        return False
+    start = len(piece.before) + 1
+    place = PageIndex(f"{piece.before}\n{piece.text}\n{piece.after}").locate(name)
+    return place is not None and not start <= place.start < start + len(piece.text)
 
 
 def _dataset(index: PageIndex, said: ExtractedDataset, place: Span | None, passage: Span | None) -> Dataset:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pipeline.records import Context, MentionPage, Page, Specificity
-from pipeline.stages.base import Answer
+from pipeline.stages.base import Answer, Answered
 from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import VerdictStage, apply, summarize
+from pipeline.stages.verdicts import VerdictStage, apply, summarize, verdicts_on
 
 
 class Correction(Answer):
@@ -42,15 +43,14 @@ class Judge(VerdictStage):
     schema_name = "dataset_judgement"
     answer_type = Judgement
 
-    def merge(self, page: Page, found: MentionPage | None, answers: list[Judgement]) -> MentionPage:
+    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         judged = found.model_copy(deep=True)
-        datasets = judged.datasets()
-        for verdict in (verdict for answer in answers for verdict in answer.verdicts):
+        for dataset, verdict in verdicts_on(judged, answers):
             said = {"valid": verdict.valid, "invalid_reason": _reason(verdict.valid, verdict.invalid_reason)}
             fields = said | {"context": verdict.context, "specificity": verdict.specificity}
             fields |= {correction.field: correction.value for correction in verdict.corrections}
-            apply(datasets[verdict.number - 1], self.process, said, fields)
+            apply(dataset, self.process, said, fields)
         return summarize(judged)
 
 

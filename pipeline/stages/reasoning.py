@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.records import Context, Dataset, MentionPage, Page, Specificity
-from pipeline.stages.base import Answer
+from pipeline.stages.base import Answer, Answered
 from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import VerdictStage, apply, summarize
+from pipeline.stages.verdicts import VerdictStage, apply, summarize, verdicts_on
 
 
 class ReasonedVerdict(Answer):
@@ -45,14 +46,13 @@ class Reasoning(VerdictStage):
         said = {name: verdict[name] for name in ("valid", "invalid_reason") if verdict[name] is not None}
         return {"judge": said}
 
-    def merge(self, page: Page, found: MentionPage | None, answers: list[Reasoned]) -> MentionPage:
+    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         reasoned = found.model_copy(deep=True)
-        reasoned.strategy = "\n\n".join(answer.strategy for answer in answers)
-        reasoned.rubric = "\n\n".join(answer.rubric for answer in answers)
-        datasets = reasoned.datasets()
-        for verdict in (verdict for answer in answers for verdict in answer.verdicts):
-            _apply(datasets[verdict.number - 1], verdict)
+        reasoned.strategy = "\n\n".join(one.answer.strategy for one in answers)
+        reasoned.rubric = "\n\n".join(one.answer.rubric for one in answers)
+        for dataset, verdict in verdicts_on(reasoned, answers):
+            _apply(dataset, verdict)
         return summarize(reasoned)
 
 

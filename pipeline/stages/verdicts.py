@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from pipeline.batches.outcomes import Unacceptable
-from pipeline.records import Dataset, MentionPage, Page
-from pipeline.stages.base import Stage, datasets_block, page_block
+from pipeline.records import Dataset, MentionPage, Page, PageText
+from pipeline.stages.base import Answered, Stage, datasets_block, page_block
+from pipeline.stages.pieces import Layout, Piece, pieces, with_datasets
 
 
 class Numbered(Protocol):
@@ -24,12 +25,22 @@ class VerdictStage(Stage):
         """What the stage is told about a dataset besides its fields."""
         return {}
 
-    def content(self, page: Page, found: MentionPage | None) -> str:
-        assert found is not None
-        return datasets_block(found, [self.details(dataset) for dataset in found.datasets()]) + "\n" + page_block(page)
+    def pieces(self, text: PageText, page: Page, found: MentionPage | None, layout: Layout) -> Iterable[Piece]:
+        return with_datasets(pieces(text, page, layout), found.datasets() if found else [])
+
+    def content(self, piece: Piece) -> str:
+        return datasets_block(piece.datasets, [self.details(one) for one in piece.datasets]) + "\n" + page_block(piece)
 
     def validate(self, answer: Any, expects: int) -> None:
         check_numbers(answer.verdicts, expects)
+
+
+def verdicts_on(page: MentionPage, answers: Sequence[Answered]) -> Iterator[tuple[Dataset, Any]]:
+    """Each dataset of the page that was asked about, and its verdict."""
+    datasets = page.datasets()
+    for answered in answers:
+        for verdict in answered.answer.verdicts:
+            yield datasets[answered.piece.places[verdict.number - 1]], verdict
 
 
 def check_numbers(verdicts: Sequence[Numbered], expects: int) -> None:

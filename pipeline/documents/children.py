@@ -1,0 +1,187 @@
+"""Reading papers in child processes that are limited in time and memory, and replaced when they die."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import IO, cast
+
+from pipeline.config import ROOT
+from pipeline.documents.reader import Job, Told
+from pipeline.errors import WorkspaceError
+from pipeline.records import Page
+
+MOST_CRASHES = 3  # pages that may kill a reader, of one paper
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one paper: seconds, and megabytes of memory (on Linux)."""
+
+    seconds: float
+    megabytes: int
+
+
+@dataclass
+class Reading:
+    """What came of one paper. `pages` is empty where `problem` says why, and where the file is `unchanged`."""
+
+    sha256: str | None = None
+    n_pages: int = 0
+    pages: list[Page] = field(default_factory=list)
+    problem: str | None = None
+    unchanged: bool = False
+
+
+def read_paper(file: str, password: str | None, known: str | None, limits: Limits) -> Reading:
+    """The pages of a paper, unless its SHA-256 is `known`. A page that kills its reader costs that page alone."""
+    reading, deadline = Reading(), time.monotonic() + limits.seconds
+    for _ in range(MOST_CRASHES):
+        left = deadline - time.monotonic()
+        job = Job(file=file, password=password, known=known, first=len(reading.pages) + 1, seconds=max(left, 0.0))
+        trouble = _advance(reading, job, limits)
+        if trouble is None:
+            return reading
+        if not reading.n_pages:
+            reading.problem = f"it cannot be opened: {trouble.message}"
+            return reading
+        _give_up(reading, trouble)
+        if trouble.final or len(reading.pages) == reading.n_pages:
+            return reading
+    _give_up(reading, _Trouble(f"{MOST_CRASHES} pages before it made the PDF library crash", final=True))
+    return reading
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """What stopped a reader; `final`: the rest of the paper is not tried."""
+
+    message: str
+    final: bool = False
+
+
+def _give_up(reading: Reading, trouble: _Trouble) -> None:
+    last = reading.n_pages if trouble.final else len(reading.pages) + 1
+    for number in range(len(reading.pages) + 1, last + 1):
+        reading.pages.append(Page(page=number, text="", problem=trouble.message))
+
+
+def _advance(reading: Reading, job: Job, limits: Limits) -> _Trouble | None:
+    """Let a child read on. Returns what went wrong, or None when it has come to the end."""
+    with _children.borrowed(limits.megabytes) as child:
+        for told in child.work(job):
+            if told.out_of_memory:
+                child.kill()
+                return _Trouble(f"it needs more memory than READ_MEMORY_MB, {limits.megabytes}")
+            if told.done:
+                reading.problem = told.problem
+                reading.unchanged = not told.problem and not reading.n_pages
+                return None
+            reading.sha256 = told.sha256 or reading.sha256
+            reading.n_pages = told.n_pages or reading.n_pages
+            if told.page:
+                reading.pages.append(told.page)
+        if child.was_slow:
+            return _Trouble(f"it takes longer than READ_TIMEOUT_S, {limits.seconds:g} seconds", final=True)
+        return _Trouble("the PDF library crashes on it")
+
+
+class _Child:
+    """One reader process."""
+
+    def __init__(self, megabytes: int) -> None:
+        command = [sys.executable, "-m", "pipeline.documents.reader", str(megabytes)]
+        # A thread of OpenBLAS, which numpy brings along, reserves memory that counts.
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._in, self._out = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        self.megabytes, self.was_slow = megabytes, False
+        if not self._out.readline():
+            raise WorkspaceError(
+                f"Papers cannot be read with {megabytes} MB: raise READ_MEMORY_MB, or install requirements.txt anew."
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def work(self, job: Job) -> Iterator[Told]:
+        """What it tells; ends early when it dies."""
+        timer = threading.Timer(job.seconds, self._out_of_time)
+        timer.daemon = True
+        timer.start()
+        try:
+            with suppress(BrokenPipeError):
+                self._in.write(job.model_dump_json().encode() + b"\n")
+                self._in.flush()
+            for line in self._out:
+                if not line.endswith(b"\n"):
+                    return  # it died in the middle of the line
+                yield Told.model_validate_json(line)
+        finally:
+            timer.cancel()
+            timer.join()  # so that it cannot kill during the next paper
+
+    def _out_of_time(self) -> None:
+        self.was_slow = True
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        with suppress(BrokenPipeError):
+            self._in.close()
+        self._out.close()
+
+
+class _Children:
+    """Readers at rest, for all threads of this process: to start one takes longer than to read most papers."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Child] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def borrowed(self, megabytes: int) -> Iterator[_Child]:
+        """One for this thread alone; it is kept if it comes back in good order."""
+        child, well = self._idle_one(megabytes) or _Child(megabytes), False
+        try:
+            yield child
+            well = child.alive
+        finally:
+            if well:
+                with self._lock:
+                    self._idle.append(child)
+            else:
+                child.close()
+
+    def _idle_one(self, megabytes: int) -> _Child | None:
+        with self._lock:
+            while self._idle:
+                child = self._idle.pop()
+                if child.alive and child.megabytes == megabytes:
+                    return child
+                child.close()
+        return None
+
+    def close(self) -> None:
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
+
+_children = _Children()
+atexit.register(_children.close)

@@ -1,0 +1,115 @@
+"""A process that reads papers and may die without harm: its parent goes on with the next one.
+
+A library that parses what strangers have made can loop for ever, take all memory or crash. So it runs here, under a
+limit of memory, and is killed when its time is up. Talks in lines of JSON: a job comes in, `Told` go out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.documents.read import OpenPaper, Unreadable
+from pipeline.records import Page, Record
+
+GRACE_S = 5  # the parent kills first, if it is still there
+
+
+class Job(Record):
+    """Read `file` from page `first` on, unless its bytes have the SHA-256 `known`."""
+
+    file: str
+    password: str | None = None
+    known: str | None = None
+    first: int = 1
+    seconds: float
+
+
+class Told(Record):
+    """One thing at a time: the file's hash, its number of pages, a page; at the end `done`, and what was wrong."""
+
+    sha256: str | None = None
+    n_pages: int | None = None
+    page: Page | None = None
+    done: bool = False
+    problem: str | None = None
+    out_of_memory: bool = False
+
+
+def main() -> int:
+    channel, memory_mb = _own_channel(), int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes our input
+    _limit_memory(memory_mb)
+    _tell(channel, Told())
+    for line in sys.stdin.buffer:
+        job = Job.model_validate_json(line)
+        _set_alarm(job.seconds + GRACE_S)
+        for told in _read(job):
+            _tell(channel, told)
+        _set_alarm(0)
+    return 0
+
+
+def _read(job: Job) -> Iterator[Told]:
+    try:
+        if job.first == 1:
+            sha256 = hash_file(Path(job.file))
+            yield Told(sha256=sha256)
+            if sha256 == job.known:
+                yield Told(done=True)
+                return
+        with OpenPaper(Path(job.file), job.password) as paper:
+            yield Told(n_pages=paper.n_pages)
+            yield from (Told(page=page) for page in paper.pages(job.first))
+        yield Told(done=True)
+    except Unreadable as problem:
+        yield Told(done=True, problem=str(problem))
+    except OSError as error:
+        yield Told(done=True, problem=f"it cannot be opened ({error.strerror}): check its rights")
+    except MemoryError:
+        yield Told(done=True, out_of_memory=True)
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _own_channel() -> BinaryIO:
+    """Standard output for us alone: whatever a library prints goes nowhere."""
+    channel = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return channel
+
+
+def _tell(channel: BinaryIO, told: Told) -> None:
+    channel.write(told.model_dump_json(exclude_defaults=True).encode() + b"\n")
+    channel.flush()
+
+
+def _limit_memory(megabytes: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+
+def _set_alarm(seconds: float) -> None:
+    """Die then, even in the middle of a library's loop, and even if the parent is gone."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
