@@ -91,8 +91,7 @@ def _opened(file: Path, password: str | None) -> pymupdf.Document:
     except _PDF_ERRORS as error:
         if _is_out_of_memory(error):
             raise MemoryError from None
-        reason = _first_line(error).replace(str(file), "it")
-        raise Unreadable(f"it is damaged and cannot be opened ({reason}): fetch it again") from None
+        raise Unreadable("it is damaged and cannot be opened: fetch it again") from None
     if document.needs_pass and not (password and document.authenticate(password)):
         document.close()
         wrong = "the one in PDF_PASSWORDS does not open it" if password else "give it in PDF_PASSWORDS, in .env"
@@ -108,7 +107,7 @@ def _page_count(document: pymupdf.Document) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return "malloc" in str(error) or "out of memory" in str(error).lower()
+    return "alloc" in str(error) or "out of memory" in str(error).lower()
 
 
 def _first_line(error: Exception) -> str:
