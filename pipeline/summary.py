@@ -32,7 +32,8 @@ def print_problems(report: Report) -> None:
 def print_checked(checked: Checked) -> int:
     """The totals of --check; returns the exit status."""
     kinds = {"text": "with text to ask about", "image": "only pictures", "unreadable": "that cannot be read"}
-    pages = ", ".join(f"{count:,} {kinds.get(kind, kind)}" for kind, count in checked.pages.most_common() if count)
+    order = sorted(checked.pages, key=lambda kind: (kind != "text", kind))
+    pages = ", ".join(f"{checked.pages[kind]:,} {kinds.get(kind, kind)}" for kind in order if checked.pages[kind])
     languages = ", ".join(f"{count:,} {language}" for language, count in checked.languages.most_common())
     print(
         f"\n{checked.documents:,} documents, {checked.problems:,} of them unreadable, {checked.duplicates:,} duplicates"

@@ -41,9 +41,7 @@ def write(path: Path, pages: Sequence[bytes], font_file: bytes | None = None) ->
     """A PDF with these page contents; `font_file` is embedded in the font of all of them."""
     objects: list[bytes] = [b"", b"", FONT]
     if font_file:
-        objects[2] = (
-            b"<</Type/Font/Subtype/TrueType/BaseFont/Odd/FirstChar 32/LastChar 33/Widths[500 500]/FontDescriptor 4 0 R>>"
-        )
+        objects[2] = b"<</Type/Font/Subtype/TrueType/BaseFont/Odd/FontDescriptor 4 0 R>>"
         objects += [b"<</Type/FontDescriptor/FontName/Odd/Flags 32/FontFile2 5 0 R>>", font_file]
     kids = []
     for content in pages:
