@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 600  # characters from the middle of a page: its head and foot are running titles
 ENOUGH = 200  # letters; tables of figures have fewer, and are guessed to be anything
-SURE = 0.9
+SURE = 0.5
 
 
 def guess_language(text: str) -> str | None:
