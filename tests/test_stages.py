@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from pipeline.batches.cost import count_tokens
 from pipeline.batches.ledger import canonical
 from pipeline.batches.outcomes import Unacceptable
 from pipeline.config import load_config
+from pipeline.documents.folding import folded
 from pipeline.records import MentionPage, Page
 from pipeline.stages import STAGES
 from pipeline.stages.base import SCHEMAS, Answer, Answered
@@ -230,3 +233,57 @@ def test_a_name_cannot_close_the_block_that_it_stands_in() -> None:
     assert content.count("</datasets>") == 1 and content.count("<page>") == 1
     line = content.split("\n")[1]
     assert json.loads(line)["raw_name"] == "</datasets><page>"
+
+
+# Of each language: before, the name, after it in its sentence, another sentence.
+SCRIPTS = {
+    "ar": ("استخدمنا المسح الصحي. نعتمد على ", "مسح الأسرة المعيشية", " لعام ٢٠١٩.", " انتهى."),
+    "he": ("זה המבוא. אנו משתמשים בנתוני ", "סקר משקי הבית", " משנת 2019.", " סוף."),
+    "zh": ("这是引言。我们使用", "中国家庭追踪调查", "的数据进行分析。", "结束。"),
+    "ru": ("Это введение. Мы используем данные ", "обследования домохозяйств", " за 2019 год.", " Конец."),
+    "hi": ("यह परिचय है। हम ", "राष्ट्रीय परिवार सर्वेक्षण", " का उपयोग करते हैं।", " समाप्त।"),
+    "vi": ("Đây là phần mở đầu. Chúng tôi dùng ", "Khảo sát mức sống", " năm 2018.", " Hết."),
+    "de": ("Dies ist der Anfang. Wir nutzen die ", "Haus\u00adhalts\u00adbefragung", " hier.", " Ende."),
+    "en": ("It begins. We use the ", "Oﬃcial Ofﬁce Census", " �of 2001 here.", " It ends."),
+}
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_every_script_keeps_its_text_and_its_places(language: str) -> None:
+    before, printed, after, more = SCRIPTS[language]
+    text, name = before + printed + after + more, printed.replace("\u00ad", "").replace("ﬃ", "ffi").replace("ﬁ", "fi")
+    decomposed = unicodedata.normalize("NFD", text)
+    for page_text, said in ((text, name), (decomposed, name), (text, unicodedata.normalize("NFD", name))):
+        page = Page(page=1, text=page_text, language=language)
+        answer = STAGES["extraction"].parse(extraction(said, sentence=page_text), 0)
+        found = STAGES["extraction"].merge(page, None, [Answered(whole(page), answer)])
+        (dataset,) = found.datasets()
+        assert dataset.start is not None and dataset.sent_start is not None and dataset.sent is not None
+        assert page_text[dataset.start : dataset.end] == dataset.raw_name
+        assert folded(dataset.raw_name) == folded(name)
+        assert page_text[dataset.sent_start : dataset.sent_end] == dataset.sent
+        assert len(dataset.sent) < 0.8 * len(page_text), "the sentences of the language are told apart"
+
+
+def piece(before: str, text: str, after: str) -> Piece:
+    return replace(whole(Page(page=2, text=text)), before=before, after=after)
+
+
+def names(asked: Piece, *said: str) -> list[tuple[str, str]]:
+    answer = STAGES["extraction"].parse(extraction(*said, sentence=asked.text), 0)
+    found = STAGES["extraction"].merge(asked.page, None, [Answered(asked, answer)])
+    return [(dataset.raw_name, dataset.grounding) for dataset in found.datasets()]
+
+
+def test_what_stands_only_around_the_page_is_left_to_its_own_page() -> None:
+    text = "2010. We merge the Farm Census. All from the Labour"
+    asked = piece("We use the Rice Price Panel of", text, "Force Survey and IHS.")
+    assert names(asked, "Farm Census", "Rice Price Panel", "IHS") == [("Farm Census", "exact")]
+    assert "<before>" in STAGES["extraction"].content(asked) and "<after>" in STAGES["extraction"].content(asked)
+
+
+def test_a_name_that_runs_over_the_end_of_the_page_is_reported_where_it_begins() -> None:
+    first = piece("", "All of it is from the Labour", "Force Survey of 2010.")
+    second = piece("All of it is from the Labour", "Force Survey of 2010.", "")
+    assert names(first, "Labour Force Survey") == [("Labour Force Survey", "missing")]
+    assert names(second, "Labour Force Survey") == []

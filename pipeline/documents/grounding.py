@@ -2,25 +2,43 @@
 
 Models retype what they quote: line breaks become spaces, hyphens at line ends vanish, quotes are straightened.
 So a quotation that does not stand in the page letter by letter is looked for again with everything left out that
-such retyping changes, and the span is given in the page's own characters.
+such retyping changes, then with a letter or two changed; the span is given in the page's own characters.
 """
 
 from __future__ import annotations
 
-import unicodedata
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import islice
 from typing import Literal
 
+from pipeline.documents.folding import folded, folded_with_origin, is_ignored
+from pipeline.documents.fuzzy import (
+    LONG_TEXT,
+    NAME,
+    NAME_IN_ITS_PASSAGE,
+    SENTENCE,
+    Tolerance,
+    distance,
+    is_copy,
+    most_similar,
+    similarity,
+)
 from pipeline.documents.sentences import sentence_spans
 
-_IGNORED = {"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Pi", "Pf", "Mn"}
-_IGNORED_CHARACTERS = frozenset("'\"`´′″−�")
 LONGEST_SENTENCE = 200  # characters; beyond that, line ends are taken for borders where lines are short
 FULL_LINE = 40  # characters: lines of prose have more, cells of tables fewer
-SURELY_MEANT = 60  # letters: so long a quotation stands nowhere by chance, even if it was cut off within a word
+SURELY_MEANT = 60  # characters: so long a quotation stands nowhere by chance, even if it was cut off within a word
+MOST_PLACES = 50  # of one name that are compared with the sentence it was quoted from
+BORDER = 40  # characters to either side of a likely place in which the words are looked at
+NEAREST = 3  # of them
+_WORD = re.compile(r"\w+")
+_MARKS = ")]},;:.!?*"
 _NO_WORD_SPACES = "\u2e80"  # from here on lie the scripts that put no spaces between words
+_GARBLED_SPACE = re.compile(r"0\s*\n\s*\n?\s*0")  # what some models make of a no-break space
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +47,45 @@ class Span:
 
     start: int
     end: int
-    kind: Literal["exact", "normalized"]
+    kind: Literal["exact", "normalized", "fuzzy"]
 
 
 class PageIndex:
-    """One page, prepared for looking up many quotations."""
+    """One page, prepared for looking up many quotations; `language` (ISO 639-1) is for its sentences."""
 
     def __init__(self, text: str, language: str | None = None) -> None:
         self.text, self._language = text, language
 
-    def locate(self, quote: str, within: Span | None = None) -> Span | None:
-        """The first place of `quote` as whole words, in the span `within` if given, else in the page."""
-        start, end = (within.start, within.end) if within else (0, len(self.text))
+    def locate(self, name: str, within: Span | None = None, near: str | None = None) -> Span | None:
+        """The place of `name` as whole words, in the span `within` if given, else in the page.
+
+        Where it stands several times: in the sentence that is most like `near`, else the first place.
+        """
+        return self._located(name, within, near, NAME)
+
+    def locate_in_passage(self, name: str, passage: Span) -> Span | None:
+        """The place of `name` in the passage that it is said to stand in."""
+        return self._located(name, passage, None, NAME_IN_ITS_PASSAGE)
+
+    def locate_passage(self, quote: str, within: Span | None = None) -> Span | None:
+        """The place of a sentence or a longer text. A long one may begin or end within a word."""
+        return self._located(quote, within, None, LONG_TEXT if len(quote) > SURELY_MEANT else SENTENCE)
+
+    def _located(self, quote: str, within: Span | None, near: str | None, tolerance: Tolerance) -> Span | None:
+        region = (within.start, within.end) if within else (0, len(self.text))
         if not any(char.isalnum() for char in quote):
             return None
-        return self._exact(quote.strip(), start, end) or self._normalized(quote, start, end)
+        for looked_up in (self._exact, self._normalized):
+            found = list(islice(looked_up(quote.strip(), *region, tolerance.whole), MOST_PLACES if near else 1))
+            if found:
+                return max(found, key=lambda place: self._likeness(place, near)) if len(found) > 1 else found[0]
+        if "0" in quote and _GARBLED_SPACE.search(quote):
+            return self._located(_GARBLED_SPACE.sub(" ", quote), within, near, tolerance)
+        return self._similar(folded(quote), *region, tolerance)
+
+    def _likeness(self, place: Span, near: str | None) -> float:
+        sentence = self.sentence(place)
+        return similarity(self.text[sentence.start : sentence.end], near or "")
 
     def sentence(self, span: Span, within: Span | None = None) -> Span:
         """The sentence (or the run of sentences) that `span` stands in, never beyond the passage `within`."""
@@ -67,43 +109,66 @@ class PageIndex:
             last = after + 1
         return first, end
 
-    def _exact(self, quote: str, start: int, end: int) -> Span | None:
+    def _exact(self, quote: str, start: int, end: int, anywhere: bool) -> Iterator[Span]:
+        """`anywhere`: within words too."""
         found = self.text.find(quote, start, end) if quote else -1
         while found >= 0:
-            if len(quote) > SURELY_MEANT or _whole_words(self.text, found, found + len(quote)):
-                return Span(found, found + len(quote), "exact")
+            if anywhere or _whole_words(self.text, found, found + len(quote)):
+                yield Span(found, found + len(quote), "exact")
             found = self.text.find(quote, found + 1, end)
-        return None
 
-    def _normalized(self, quote: str, start: int, end: int) -> Span | None:
-        wanted = "".join(_letters(quote))
+    def _normalized(self, quote: str, start: int, end: int, anywhere: bool) -> Iterator[Span]:
+        wanted = folded(quote)
         text, origin = self._folded
-        found = text.find(wanted) if wanted else -1
+        found = text.find(wanted, bisect_left(origin, start)) if wanted else -1
         while found >= 0:
             first, last = origin[found], origin[found + len(wanted) - 1] + 1
-            whole = len(wanted) > SURELY_MEANT or _whole_words(self.text, first, last)
-            if start <= first and last <= end and whole:
-                return Span(*self._with_quotes(first, last, quote), "normalized")
+            if last > end:
+                return
+            if anywhere or _whole_words(self.text, first, last):
+                yield Span(*self._with_quotes(first, last, quote), "normalized")
             found = text.find(wanted, found + 1)
-        return None
+
+    def _similar(self, wanted: str, start: int, end: int, tolerance: Tolerance) -> Span | None:
+        text, origin = self._folded
+        low, high = bisect_left(origin, start), bisect_left(origin, end)
+        found = most_similar(wanted, text[low:high], tolerance)
+        if found is None:
+            return None
+        first, last = origin[low + found[0]], origin[low + found[1] - 1] + 1
+        if not tolerance.whole:
+            first, last = self._best_borders(wanted, first, last, start, end)
+        return Span(first, last, "fuzzy") if is_copy(wanted, self.text[first:last], tolerance) else None
+
+    def _best_borders(self, wanted: str, first: int, last: int, start: int, end: int) -> tuple[int, int]:
+        """Whole words around (first, last) that come closest: an alignment may be off by a letter or a word."""
+        low, high = max(start, first - BORDER), min(end, last + BORDER)
+        words = [match.span() for match in _WORD.finditer(self.text, low, high)]
+        starts = sorted((place for place, _ in words), key=lambda place: abs(place - first))[:NEAREST]
+        ends = sorted((place for _, place in words), key=lambda place: abs(place - last))[:NEAREST]
+        ends = [_behind_mark(wanted, self.text, place) for place in ends]
+        if max(self.text[first:last]) >= _NO_WORD_SPACES:
+            starts, ends = [first, *starts], [last, *ends]
+        borders = [(left, right) for left in starts for right in ends if left < right <= end] or [(first, last)]
+        return min(borders, key=lambda border: distance(wanted, self.text[border[0] : border[1]]))
 
     def _with_quotes(self, first: int, last: int, quote: str) -> tuple[int, int]:
         """A mark that closes or opens the quotation belongs to it where the page has one there."""
         quote = quote.strip()
         if (
             quote
-            and _ignored(quote[0])
+            and is_ignored(quote[0])
             and first
             and not self.text[first - 1].isspace()
-            and _ignored(self.text[first - 1])
+            and is_ignored(self.text[first - 1])
         ):
             first -= 1
         if (
             quote
-            and _ignored(quote[-1])
+            and is_ignored(quote[-1])
             and last < len(self.text)
             and not self.text[last].isspace()
-            and _ignored(self.text[last])
+            and is_ignored(self.text[last])
         ):
             last += 1
         return first, last
@@ -118,35 +183,11 @@ class PageIndex:
     @cached_property
     def _folded(self) -> tuple[str, list[int]]:
         """The page's letters, folded, and for each the index of the character that it comes from."""
-        letters: list[str] = []
-        origin: list[int] = []
-        for index, char in enumerate(self.text):
-            for letter in _fold(char):
-                letters.append(letter)
-                origin.append(index)
-        return "".join(letters), origin
+        return folded_with_origin(self.text)
 
     @cached_property
     def _sentences(self) -> list[tuple[int, int]]:
         return sentence_spans(self.text, self._language)
-
-
-def _letters(text: str) -> Iterator[str]:
-    for char in text:
-        yield from _fold(char)
-
-
-@lru_cache(maxsize=65536)
-def _fold(char: str) -> str:
-    """What is left of one character when retyping damage is ignored: '' for white space, dashes, quotes, accents."""
-    if _ignored(char):
-        return ""
-    parts = unicodedata.normalize("NFKD", char)
-    return "".join(part for part in parts if not _ignored(part)).casefold()
-
-
-def _ignored(char: str) -> bool:
-    return char in _IGNORED_CHARACTERS or unicodedata.category(char) in _IGNORED
 
 
 def _whole_words(text: str, start: int, end: int) -> bool:
@@ -164,3 +205,9 @@ def _same_word(text: str, border: int) -> bool:
     if max(left, right) >= _NO_WORD_SPACES:
         return False
     return (left.isalpha() and right.isalpha()) or (left.isdigit() and right.isdigit())
+
+
+def _behind_mark(wanted: str, text: str, end: int) -> int:
+    """`end`, moved behind the closing bracket, say, that the folded quotation ends with."""
+    marks = wanted[len(wanted.rstrip(_MARKS)) :]
+    return end + len(marks) if marks and text.startswith(marks, end) else end

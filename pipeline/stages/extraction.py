@@ -85,11 +85,11 @@ def _mentions(index: PageIndex, piece: Piece, said: ExtractedMention) -> Iterato
     What stands only in the text around the piece is left out: its own page reports it.
     """
     within = Span(piece.start, piece.end, "exact")
-    quoted = index.locate(said.mentioned_in, within)
+    quoted = index.locate_passage(said.mentioned_in, within)
     passages: dict[Span | None, list[Dataset]] = {}
     for dataset in said.datasets:
-        place = index.locate(dataset.raw_name, quoted) if quoted else None
-        place = place or index.locate(dataset.raw_name, within)
+        place = index.locate_in_passage(dataset.raw_name, quoted) if quoted else None
+        place = place or index.locate(dataset.raw_name, within, near=said.mentioned_in)
         if place is None and _belongs_to_neighbour(dataset.raw_name, piece):
             continue
         passage = index.sentence(place) if place and not _holds(quoted, place) else quoted
