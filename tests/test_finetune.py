@@ -18,9 +18,9 @@ NOTHING = "This page is about theory alone. There is a lemma."
 
 def a_name(valid: bool) -> str:
     """A dataset name that the server's reasoner finds valid, or not."""
-    return next(
-        f"Korvian{c} Survey" for c in "abcdefghijklmnop" if verdict("reasoning", f"Korvian{c} Survey")["valid"] is valid
-    )
+    kinds = ("Household", "Labour", "School", "Farm", "Housing", "Wage", "Health", "Firm", "Trade", "Travel")
+    names = (f"Korvian {kind} Survey" for kind in kinds)
+    return next(name for name in names if verdict("reasoning", name)["valid"] is valid)
 
 
 GOOD, BAD = a_name(True), a_name(False)
