@@ -10,7 +10,7 @@ from functools import cache
 from tqdm import tqdm
 
 from pipeline.batches.ledger import Ledger
-from pipeline.batches.marks import Failure
+from pipeline.batches.marks import Failure, MergedFile
 from pipeline.batches.standing import Attempt, Standing, standing
 from pipeline.config import PROCESSES, Config
 from pipeline.documents.discover import load_text, manifest_entries
@@ -19,7 +19,7 @@ from pipeline.records import Ask, Document, ManifestEntry, MentionPage, Page, Pa
 from pipeline.stages import STAGES, Stage
 from pipeline.stages.base import Answered, Rules
 from pipeline.stages.pieces import Piece
-from pipeline.workspace import Workspace, file_size, replacing, write_atomic
+from pipeline.workspace import Workspace, file_size, file_stamp, replacing, write_atomic
 
 GROUP = 100  # documents written between two transactions
 
@@ -37,9 +37,10 @@ class Merged:
 
 @dataclass(frozen=True)
 class _Made:
-    """A document as it is to be written; `content` is None where the file is to stay."""
+    """A document as it is to be written, from the text with the stamp `text`; `content`: None if the file stays."""
 
     source: str
+    text: str
     statuses: Counter[str]
     failures: list[Failure]
     content: bytes | None
@@ -96,25 +97,26 @@ class _Merger:
         """Of the file as it stands, if the ledger knows it and nothing has happened since, to it or to the ledger."""
         size = file_size(self._workspace.document(self._process, source))
         dirty, known = self._ledger.is_dirty(self._process, source), self._ledger.merged(self._process, source)
-        if known and known[0] == size and not dirty:
-            return known[1]
+        text = file_stamp(self._workspace.text(source))
+        if known and (known.size, known.text) == (size, text) and not dirty:
+            return known.statuses
         of_before = size is not None and known is None and not dirty  # of a time before this ledger
-        made = self._as_it_is(source) if of_before else self._anew(source)
+        made = self._as_it_is(source, text) if of_before else self._anew(source, text)
         self._group.append(made)
         return made.statuses
 
-    def _as_it_is(self, source: str) -> _Made:
+    def _as_it_is(self, source: str, stamp: str) -> _Made:
         document = load_document(self._workspace, self._process, source)
         assert document is not None
-        return _Made(source, Counter(document.page_status.values()), _failures_of(document), None)
+        return _Made(source, stamp, Counter(document.page_status.values()), _failures_of(document), None)
 
-    def _anew(self, source: str) -> _Made:
+    def _anew(self, source: str, stamp: str) -> _Made:
         stage = STAGES[self._process]
         text = load_text(self._workspace, source)
         before = load_document(self._workspace, stage.previous, source) if stage.previous else None
         document, failures = build_document(stage, text, before, self._ledger, self._config)
         content = document.model_dump_json(indent=2).encode() + b"\n"
-        return _Made(source, Counter(document.page_status.values()), failures, content)
+        return _Made(source, stamp, Counter(document.page_status.values()), failures, content)
 
     def finish(self) -> None:
         """Write the group. Later stages are marked first: after a crash in between they are looked at again."""
@@ -127,7 +129,8 @@ class _Merger:
         with self._ledger.transaction():
             for made in self._group:
                 size = file_size(self._workspace.document(self._process, made.source)) or 0
-                self._ledger.mark_merged(self._process, made.source, size, made.statuses, made.failures)
+                merged = MergedFile(size, made.text, made.statuses)
+                self._ledger.mark_merged(self._process, made.source, merged, made.failures)
         self.merged.rewritten += len(changed)
         self._group = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,12 +20,12 @@ from pipeline.batches.requests import RequestBuilder
 from pipeline.batches.submit import note_batch_ids, submit, unsent
 from pipeline.check import Checked, check
 from pipeline.config import PROCESSES, Config, load_config
-from pipeline.documents.discover import manifest_entries, refresh
+from pipeline.documents.discover import manifest_entries, refreshed
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
 from pipeline.merge import Merged, merge_stage
 from pipeline.providers import BatchProvider, make_provider
 from pipeline.providers.base import BatchInfo
-from pipeline.records import ManifestEntry
+from pipeline.records import Ask, ManifestEntry
 from pipeline.selection import Selection, drop_absent, questions
 from pipeline.stages import STAGES
 from pipeline.stages.base import Rules
@@ -115,7 +115,7 @@ class Runner:
     def check(self, tell: Callable[[str], object]) -> Checked:
         """Read what is new in the input folder, and tell a line about each paper."""
         with self.lock():
-            self._refresh(PROCESSES[0])
+            self._refresh()
         return check(self.workspace, tell)
 
     def run(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Report:
@@ -130,11 +130,11 @@ class Runner:
         with self.lock():
             if not orders.yes:
                 check_not_lost(process, self.ledger, self.workspace)
-            self._refresh(process)
-            report.problems = self._problems()
             report.plan = self._plan(process, selection, orders, announce)
+            report.problems = self._problems()
             if orders.dry_run:
                 return report
+            drop_absent(self.workspace, self.ledger)
             drop_outdated_local(process, self.ledger)
             self._submit(process, report)
             report.merged = self._merge(process)
@@ -188,9 +188,8 @@ class Runner:
         """
         report = Report()
         with self.lock():
-            self._refresh(process)
             stage, files = STAGES[process], fetched(names, process, self.workspace, self.provider)
-            asks = questions(stage, Selection(), Rules.of(self.config), self.workspace, self.ledger)
+            asks = self.questions(process, Selection())
             adopt(asks, self._builder(process), self.ledger)
             report.collected = bring_in(files, process, self.ledger, self.workspace, self.config, stage.parse)
             report.merged = self._merge(process)
@@ -255,12 +254,28 @@ class Runner:
                     counts[process] = documents + 1, pages
         return counts
 
-    def _refresh(self, process: str) -> None:
-        """Bring the papers up to date, and what the stages before made of them: their text may have changed."""
-        refresh(self.workspace, self.config, lambda source: self.ledger.mark_dirty(PROCESSES[0], source))
-        drop_absent(self.workspace, self.ledger)
-        if STAGES[process].previous and self.ledger.has_asks(PROCESSES[0]):
+    def _refresh(self) -> None:
+        """Bring the papers up to date."""
+        for _ in refreshed(self.workspace, self.config):
+            pass
+
+    def _entries(self, process: str) -> Iterator[ManifestEntry]:
+        """The papers, brought up to date. The first stage is planned while they are read.
+
+        Later ones need what the stages before made of them, since their text may have changed.
+        """
+        if not STAGES[process].previous:
+            return refreshed(self.workspace, self.config)
+        self._refresh()
+        if self.ledger.has_asks(PROCESSES[0]):
             self._merge(PROCESSES[0])
+        entries = manifest_entries(self.workspace)
+        return iter(tqdm(entries, desc=f"Planning {process}", unit=" papers", leave=False, disable=None))
+
+    def questions(self, process: str, selection: Selection) -> Iterator[Ask]:
+        """What a stage asks about the selected pages, as papers and answers are now."""
+        rules, selected = Rules.of(self.config), selection.of(self._entries(process))
+        return questions(STAGES[process], selected, selection, rules, self.workspace, self.ledger)
 
     def _plan(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Plan:
         builder = self._builder(process)
@@ -275,7 +290,7 @@ class Runner:
                 self.provider.probe(builder.body(made.first))
             return True
 
-        asks = questions(STAGES[process], selection, Rules.of(self.config), self.workspace, self.ledger)
+        asks = self.questions(process, selection)
         return plan(asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run)
 
     def _builder(self, process: str) -> RequestBuilder:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-from tqdm import tqdm
+from fnmatch import fnmatchcase
 
 from pipeline.batches.ledger import Ledger
 from pipeline.documents.discover import load_text, manifest_entries
@@ -29,15 +28,14 @@ class Selection:
     documents: str | None = None
     pages: tuple[int, int] | None = None
 
-    def entries(self, workspace: Workspace) -> Iterator[ManifestEntry]:
-        """The readable documents that are selected. Raises InputError where the glob matches none."""
+    def of(self, entries: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:
+        """The readable ones that are selected; takes all entries. Raises InputError where the glob matches none."""
         matching = 0
-        for entry in manifest_entries(workspace, self.documents):
-            if self.limit is not None and matching >= self.limit:
-                return
-            matching += 1
-            if not entry.problem:
-                yield entry
+        for entry in entries:
+            if self.documents is None or fnmatchcase(entry.source, self.documents):
+                matching += 1
+                if not entry.problem and (self.limit is None or matching <= self.limit):
+                    yield entry
         if self.documents and not matching:
             raise InputError(f"No document matches '{self.documents}': ids are the paths under INPUT_DIR without .pdf.")
 
@@ -62,14 +60,16 @@ def check_pages(text: str) -> tuple[int, int]:
         raise ConfigError(f"--pages '{text}' is no page and no range: write 3 or 1-5.") from None
 
 
-def questions(stage: Stage, selection: Selection, rules: Rules, workspace: Workspace, ledger: Ledger) -> Iterator[Ask]:
+def questions(
+    stage: Stage, selected: Iterable[ManifestEntry], selection: Selection, rules: Rules, workspace: Workspace,
+    ledger: Ledger,
+) -> Iterator[Ask]:  # fmt: skip
     """The asks of the selected pages as things stand now. Pages with nothing left to ask are taken out of the ledger.
 
     Raises StageOrderError where the stage before has not said anything.
     """
     ready = Counter[str]()
-    entries = selection.entries(workspace)
-    for entry in tqdm(entries, desc=f"Planning {stage.process}", unit=" papers", leave=False, disable=None):
+    for entry in selected:
         before = load_document(workspace, stage.previous, entry.source) if stage.previous else None
         ready.update(_readiness(before))
         text = load_text(workspace, entry.source)

@@ -151,6 +151,15 @@ def file_size(path: Path) -> int | None:
         return None
 
 
+def file_stamp(path: Path) -> str:
+    """Another one whenever the file was written anew; empty where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
 def append_line(path: Path, line: str) -> None:
     """Add one line, so that it is on disk when this returns. Raises WorkspaceError."""
     try:

@@ -46,7 +46,7 @@ def adopt(asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger) -> None:
             before = ledger.current_of(ask)
             if before is None or not ledger.was_sent(ask.process, before):
                 key = builder.key(ask)
-                ledger.set_current(ask, key, ledger.generation(ask.process, key), recipe, before)
+                ledger.set_current(ask, key, ledger.generation(ask.process, key) or 0, recipe, before)
 
 
 def fetched(names: Sequence[str], process: str, workspace: Workspace, provider: BatchProvider) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import WorkspaceError
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recipe (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
 -- What each page asks now. Answers to anything else are kept, and not merged.
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS queue (
 -- Documents whose file does not yet show what is in here, and the page statuses of those whose file does.
 CREATE TABLE IF NOT EXISTS dirty (process TEXT, source TEXT, PRIMARY KEY (process, source)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS merged (
-    process TEXT, source TEXT, size INTEGER NOT NULL, statuses TEXT NOT NULL, failures TEXT,
+    process TEXT, source TEXT, size INTEGER NOT NULL, text TEXT NOT NULL, statuses TEXT NOT NULL, failures TEXT,
     PRIMARY KEY (process, source)) WITHOUT ROWID;
 """
 

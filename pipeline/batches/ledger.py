@@ -163,13 +163,16 @@ class Ledger(Accounts, DocumentMarks):
         self._mark_askers(process, key)
         self._run("UPDATE ask SET generation = ? WHERE key = ? AND process = ?", generation, key, process)
 
-    def generation(self, process: str, key: str) -> int:
-        """The generation of a key that counts for a page that has not asked it so far: the newest that was answered."""
+    def generation(self, process: str, key: str) -> int | None:
+        """The generation of a key that counts for a page that has not asked it so far: the newest that was answered.
+
+        None where it was never asked.
+        """
         query = (
             "SELECT generation FROM attempt WHERE key = ? AND process = ?"
             " ORDER BY coalesce(outcome = 'ok', 0) DESC, generation DESC LIMIT 1"
         )
-        return int(next((row[0] for row in self._all(query, key, process)), 0))
+        return next((int(row[0]) for row in self._all(query, key, process)), None)
 
     def generation_of_again(self, process: str) -> int:
         """The generation that asking again on purpose opens: the one that is under way, if one is."""
@@ -201,7 +204,8 @@ class Ledger(Accounts, DocumentMarks):
         self, process: str, key: str, generation: int, number: int, shard: int, expects: int, tokens: int
     ) -> OpenAttempt:
         """`expects`: how many verdicts the answer has to bring; `tokens`: of its request, as far as we can count."""
-        self._mark_askers(process, key)
+        if number > 1:  # nobody but the page at hand can be waiting for a first one
+            self._mark_askers(process, key)
         query = (
             "INSERT INTO attempt (process, key, generation, number, shard, expects, tokens)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.batches.ledger import CurrentAsk, Ledger
 from pipeline.batches.requests import RequestBuilder, check_size
 from pipeline.batches.shards import Destination, ShardCaps, ShardWriter
-from pipeline.batches.standing import Standing, standing
+from pipeline.batches.standing import NEVER_SENT, Standing, standing
 from pipeline.config import Config
 from pipeline.errors import ConsentError
 from pipeline.records import Ask, Outcome, Recipe
@@ -99,8 +99,9 @@ class _Planner:
     def take(self, ask: Ask) -> None:
         key, before = self._builder.key(ask), self._ledger.current_of(ask)
         same = before is not None and before.key == key
-        generation = before.generation if before and same else self._ledger.generation(ask.process, key)
-        stand = self._standing(ask.process, key, generation)
+        known = before.generation if before and same else self._ledger.generation(ask.process, key)
+        generation = known or 0
+        stand = NEVER_SENT if known is None else self._standing(ask.process, key, generation)
         if self._again and self._again.includes(stand) and generation < self._new_generation:
             generation = self._new_generation
             stand = self._standing(ask.process, key, generation)

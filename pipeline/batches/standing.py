@@ -35,10 +35,13 @@ class Standing:
     larger_budget: bool = False
 
 
+NEVER_SENT = Standing("to_send", None, 1)
+
+
 def standing(attempts: Sequence[Attempt], max_attempts: int) -> Standing:
     """Judge the attempts of one ask, oldest first. Only what was answered counts towards `max_attempts`."""
     if not attempts:
-        return Standing("to_send", None, 1)
+        return NEVER_SENT
     last = next((attempt for attempt in attempts if attempt.outcome == "ok"), attempts[-1])
     following = attempts[-1].number + 1
     if last.outcome == "ok":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,21 +24,21 @@ SHOWN_RUNS = 8  # of page numbers in a remark
 LONGEST_NAME = 250  # bytes: most file systems take 255, and ".json" has to fit
 
 
-def refresh(workspace: Workspace, config: Config, changing: Callable[[str], object]) -> None:
-    """Bring manifest.jsonl and text/ up to date with the papers in INPUT_DIR.
+def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
+    """Bring manifest.jsonl and text/ up to date with the papers in INPUT_DIR, paper by paper.
 
-    `changing` is told each document before its text changes.
+    Yields the manifest's entries as they come about, with their text on disk, so that other work can be done while the
+    next papers are read. The manifest is that of before until the last one has been taken.
 
     A paper that cannot be read is in the manifest with its problem; the others go on.
     Raises InputError where the folder is missing, holds no PDF, or holds two papers of one document id.
     """
     papers = find_papers(config.input_dir)
     with replacing(workspace.manifest) as manifest, reading_executor(config) as executor:
-        desk = _Desk(workspace, config, executor, changing)
-        for entry in tqdm(
-            desk.entries(papers), "Reading papers", len(papers), unit=" papers", leave=False, disable=None
-        ):
+        entries = _Desk(workspace, config, executor).entries(papers)
+        for entry in tqdm(entries, "Reading papers", len(papers), unit=" papers", leave=False, disable=None):
             manifest.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
+            yield entry
 
 
 def find_papers(input_dir: Path) -> list[tuple[str, Path]]:
@@ -57,17 +56,9 @@ def find_papers(input_dir: Path) -> list[tuple[str, Path]]:
     return sorted(papers.items())
 
 
-def manifest_entries(workspace: Workspace, documents: str | None = None) -> Iterator[ManifestEntry]:
-    """The documents of the manifest, optionally only those whose id matches the glob `documents`.
-
-    Raises InputError where there is no manifest yet.
-    """
-    for entry in _read_manifest(workspace.manifest):
-        if documents is None or fnmatchcase(entry.source, documents):
-            yield entry
-
-
-def _read_manifest(path: Path) -> Iterator[ManifestEntry]:
+def manifest_entries(workspace: Workspace) -> Iterator[ManifestEntry]:
+    """The documents of the manifest. Raises InputError where there is none yet."""
+    path = workspace.manifest
     try:
         with path.open("rb") as file:
             for line in file:
@@ -96,7 +87,7 @@ class _Known:
 
     def __init__(self, workspace: Workspace) -> None:
         exists = workspace.manifest.exists()
-        self._entries: Iterable[ManifestEntry] = _read_manifest(workspace.manifest) if exists else iter(())
+        self._entries: Iterable[ManifestEntry] = manifest_entries(workspace) if exists else iter(())
         self._next: ManifestEntry | None = next(iter(self._entries), None)
 
     def entry(self, source: str) -> ManifestEntry | None:
@@ -124,10 +115,8 @@ def _document_id(file: Path, input_dir: Path) -> str:
 class _Desk:
     """Has papers read ahead, and puts what was read into the workspace in their order."""
 
-    def __init__(
-        self, workspace: Workspace, config: Config, executor: Executor, changing: Callable[[str], object]
-    ) -> None:
-        self._workspace, self._config, self._executor, self._changing = workspace, config, executor, changing
+    def __init__(self, workspace: Workspace, config: Config, executor: Executor) -> None:
+        self._workspace, self._config, self._executor = workspace, config, executor
         self._limits = Limits(config.read_timeout_s, config.read_memory_mb)
         self._reader = f"{READER} {config.read_timeout_s:g} s {config.read_memory_mb} MB"
 
@@ -194,7 +183,6 @@ class _Desk:
                 n_pages=read.n_pages, pages=read.pages,
             )  # fmt: skip
             fill_in(text.pages)
-            self._changing(entry.source)
             write_atomic(self._workspace.text(entry.source), text.model_dump_json(indent=1, exclude_none=True).encode())
         return _described(entry, text)
 

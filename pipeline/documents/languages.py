@@ -12,8 +12,8 @@ from pipeline.records import Page
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-SAMPLE = 600  # characters from the middle of a page: its head and foot are running titles
-ENOUGH = 200  # letters; tables of figures have fewer, and are guessed to be anything
+SAMPLE = 400  # characters from the middle of a page: its head and foot are running titles
+ENOUGH = 130  # letters; tables of figures have fewer, and are guessed to be anything
 SURE = 0.5
 
 
