@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import IO, cast
 
 from pipeline.config import ROOT
-from pipeline.documents.reader import Job, Told
+from pipeline.documents.reader import HAS_ALARM, Job, Told
 from pipeline.errors import WorkspaceError
 from pipeline.records import Page
 
+READER = "pipeline.documents.reader"  # the module that a child runs
 MOST_CRASHES = 3  # pages that may kill a reader, of one paper
 
 
@@ -45,7 +47,7 @@ def read_paper(file: str, password: str | None, known: str | None, limits: Limit
     reading, deadline = Reading(), time.monotonic() + limits.seconds
     for _ in range(MOST_CRASHES):
         left = deadline - time.monotonic()
-        job = Job(file=file, password=password, known=known, first=len(reading.pages) + 1, seconds=max(left, 0.0))
+        job = Job(file=file, password=password, known=known, first=len(reading.pages) + 1, seconds=max(left, 0.01))
         trouble = _advance(reading, job, limits)
         if trouble is None:
             return reading
@@ -97,14 +99,14 @@ class _Child:
     """One reader process."""
 
     def __init__(self, megabytes: int) -> None:
-        command = [sys.executable, "-m", "pipeline.documents.reader", str(megabytes)]
+        command = [sys.executable, "-m", READER, str(megabytes)]
         # A thread of OpenBLAS, which numpy brings along, reserves memory that counts.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._in, self._out = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
-        self.megabytes, self.was_slow = megabytes, False
+        self.megabytes, self._timed_out = megabytes, False
         if not self._out.readline():
             raise WorkspaceError(
                 f"Papers cannot be read with {megabytes} MB: raise READ_MEMORY_MB, or install requirements.txt anew."
@@ -115,11 +117,8 @@ class _Child:
         return self._process.poll() is None
 
     def work(self, job: Job) -> Iterator[Told]:
-        """What it tells; ends early when it dies."""
-        timer = threading.Timer(job.seconds, self._out_of_time)
-        timer.daemon = True
-        timer.start()
-        try:
+        """What it tells; ends early when it dies, of itself or because its time is up."""
+        with self._watched(job.seconds):
             with suppress(BrokenPipeError):
                 self._in.write(job.model_dump_json().encode() + b"\n")
                 self._in.flush()
@@ -127,13 +126,26 @@ class _Child:
                 if not line.endswith(b"\n"):
                     return  # it died in the middle of the line
                 yield Told.model_validate_json(line)
+
+    @contextmanager
+    def _watched(self, seconds: float) -> Iterator[None]:
+        """Kill it when its time is up, where it cannot have itself killed: a thread for each paper is not cheap."""
+        if HAS_ALARM:
+            yield
+            return
+        timer = threading.Timer(seconds, self.kill)
+        timer.start()
+        try:
+            yield
         finally:
+            self._timed_out = not timer.is_alive()
             timer.cancel()
             timer.join()  # so that it cannot kill during the next paper
 
-    def _out_of_time(self) -> None:
-        self.was_slow = True
-        self.kill()
+    @property
+    def was_slow(self) -> bool:
+        """Whether it died because its time was up."""
+        return self._process.wait() == -signal.SIGALRM if HAS_ALARM else self._timed_out
 
     def kill(self) -> None:
         """End it, whatever it is doing."""

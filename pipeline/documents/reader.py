@@ -17,7 +17,7 @@ from typing import BinaryIO
 from pipeline.documents.read import OpenPaper, Unreadable
 from pipeline.records import Page, Record
 
-GRACE_S = 5  # the parent kills first, if it is still there
+HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows, where the parent has to watch the time
 
 
 class Job(Record):
@@ -48,10 +48,11 @@ def main() -> int:
     _tell(channel, Told())
     for line in sys.stdin.buffer:
         job = Job.model_validate_json(line)
-        _set_alarm(job.seconds + GRACE_S)
+        _set_alarm(job.seconds)
         for told in _read(job):
+            if told.done:
+                _set_alarm(0)  # before it is told, so that it cannot go off during the next paper
             _tell(channel, told)
-        _set_alarm(0)
     return 0
 
 
@@ -106,7 +107,7 @@ def _limit_memory(megabytes: int) -> None:
 
 def _set_alarm(seconds: float) -> None:
     """Die then, even in the middle of a library's loop, and even if the parent is gone."""
-    if hasattr(signal, "setitimer"):
+    if HAS_ALARM:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
