@@ -2,11 +2,14 @@
 
     python benchmarks/batches.py                    # 100,000 and 1,000,000 questions
     python benchmarks/batches.py --asks 10000
+    python benchmarks/batches.py --asks 30000 --every 1            # every page has a mention
+    python benchmarks/batches.py --asks 30000 --every 1 --changed  # with a letter changed in its name and its sentence
 
-Synthetic papers of 30 pages, request lines of 5 KB. Every fourth page has a mention whose name and sentence stand in
-the page letter by letter. Nothing is sent: the answers are written where a download would put them. Each size runs in
-a process of its own, so that its peak memory is its own. Baselines, in the same process on the same bytes:
-`json.loads` of every answer, and SQLite inserting as many rows in one transaction, under the ledger's own pragmas.
+Synthetic papers of 30 pages, request lines of 5 KB. Every fourth page (`--every`) has a mention whose name and sentence
+stand in the page letter by letter, unless `--changed`. Nothing is sent: the answers are written where a download would
+put them. Each size runs in a process of its own, so that its peak memory is its own. Baselines, in the same process on
+the same bytes: `json.loads` of every answer, and SQLite inserting as many rows in one transaction, under the ledger's
+own pragmas.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +50,6 @@ from pipeline.workspace import Workspace, write_atomic  # noqa: E402
 
 PAGES = 30  # of a paper
 LINE_BYTES = 5_000  # of a request
-WITH_MENTION = 4  # every so manieth page
 PROCESS = "extraction"
 WORDS = (
     "we find that in the of and a to results for between households model table effect period which this rate growth "
@@ -77,9 +80,22 @@ def bodies(size: int) -> list[str]:
     return made
 
 
-def page_text(body: str, document: int, page: int) -> str:
-    with_mention = page % WITH_MENTION == 0
-    sentence = f"We use the {name_on(page)} of 2010 to measure them." if with_mention else "There is no such thing."
+@dataclass(frozen=True)
+class Mentions:
+    """On every so manieth page; `changed`: quoted with a letter changed."""
+
+    every: int = 4
+    changed: bool = False
+
+    def on(self, page: int) -> bool:
+        return page % self.every == 0
+
+    def said(self, text: str) -> str:
+        return text.replace("House", "Hoase") if self.changed else text
+
+
+def page_text(body: str, document: int, page: int, mentions: Mentions) -> str:
+    sentence = sentence_on(page) if mentions.on(page) else "There is no such thing."
     middle = body.find("\n", len(body) // 2)
     return f"Paper {document}, page {page}.\n{body[:middle]}\n{sentence}{body[middle:]}"
 
@@ -88,20 +104,24 @@ def name_on(page: int) -> str:
     return f"Korvian Household Survey Round {page}"
 
 
-def write_papers(workspace: Workspace, asks: int, size: int) -> None:
+def sentence_on(page: int) -> str:
+    return f"We use the {name_on(page)} of 2010 to measure them."
+
+
+def write_papers(workspace: Workspace, asks: int, size: int, mentions: Mentions) -> None:
     texts = bodies(size - 80)
     with workspace.manifest.open("w") as manifest:
         for number in range(asks // PAGES):
             source, sha = f"{number // 1000:03}/{number:07}", f"{number:064}"
             numbered = ((page, texts[(number + page) % BODIES]) for page in range(1, PAGES + 1))
-            pages = [Page(page=page, text=page_text(body, number, page)) for page, body in numbered]
+            pages = [Page(page=page, text=page_text(body, number, page, mentions)) for page, body in numbered]
             text = PageText(source=source, file=f"{source}.pdf", sha256=sha, n_pages=PAGES, pages=pages)
             write_atomic(workspace.text(source), text.model_dump_json().encode())
             entry = ManifestEntry(source=source, file=f"{source}.pdf", sha256=sha, n_pages=PAGES)
             manifest.write(entry.model_dump_json() + "\n")
 
 
-def write_answers(workspace: Workspace, ledger: Ledger) -> None:
+def write_answers(workspace: Workspace, ledger: Ledger, mentions: Mentions) -> None:
     """The result file of every batch, in the shape and about the size of real ones."""
     query = (
         "SELECT key, generation, number, page FROM attempt"
@@ -113,16 +133,16 @@ def write_answers(workspace: Workspace, ledger: Ledger) -> None:
         path = workspace.results(PROCESS, f"batch_{shard.id}", "output")
         with path.open("w") as file:
             for name in order:
-                file.write(json.dumps(result_row(name, places[name])) + "\n")
+                file.write(json.dumps(result_row(name, places[name], mentions)) + "\n")
 
 
-def result_row(name: str, page: int) -> dict[str, object]:
-    found = page % WITH_MENTION == 0
+def result_row(name: str, page: int, mentions: Mentions) -> dict[str, object]:
+    found = mentions.on(page)
     fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "data_type"))
     fields |= {"year": "2010", "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant"}
     mention = {
-        "datasets": [{"raw_name": name_on(page), **fields}],
-        "mentioned_in": f"We use the {name_on(page)} of 2010 to measure them.",
+        "datasets": [{"raw_name": mentions.said(name_on(page)), **fields}],
+        "mentioned_in": mentions.said(sentence_on(page)),
     }
     content = json.dumps({"dataset_used": found, "data_mentions": [mention] if found else []})
     message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
@@ -150,7 +170,7 @@ class Clock:
         self.seconds[step] = time.perf_counter() - started
 
 
-def run(asks: int, folder: Path) -> dict[str, float]:
+def run(asks: int, folder: Path, mentions: Mentions) -> dict[str, float]:
     """All steps over `asks` questions. Returns seconds by step, and bytes and megabytes."""
     asks -= asks % PAGES
     config = load_config().model_copy(update={"output_dir": folder})
@@ -158,7 +178,7 @@ def run(asks: int, folder: Path) -> dict[str, float]:
     workspace.prepare()
     stage, provider = STAGES[PROCESS], Replay(config)
     builder = RequestBuilder.make(PROCESS, stage.system_prompt(config, False), stage.response_format, provider, config)
-    write_papers(workspace, asks, LINE_BYTES - line_overhead(builder))
+    write_papers(workspace, asks, LINE_BYTES - line_overhead(builder), mentions)
     with closing(Ledger(workspace.ledger)) as ledger:
         with clock("plan and write"):
             texts = (load_text(workspace, entry.source) for entry in manifest_entries(workspace))
@@ -166,7 +186,7 @@ def run(asks: int, folder: Path) -> dict[str, float]:
             made = plan(questions, builder, ledger, workspace, config, lambda plan: True)
         with clock("submit"):
             submit(PROCESS, ledger, workspace, provider, config)
-        write_answers(workspace, ledger)
+        write_answers(workspace, ledger, mentions)
         with clock("collect"):
             collected = Collected()
             Collector(PROCESS, ledger, workspace, provider, config, stage.parse, nullcontext).collect(collected)
@@ -174,7 +194,7 @@ def run(asks: int, folder: Path) -> dict[str, float]:
             merged = merge_stage(PROCESS, workspace, ledger, config)
     peak = peak_megabytes()
     assert made.to_send == collected.outcomes["ok"] == merged.statuses["answered"] == asks, (made, collected, merged)
-    check_one(workspace)
+    check_one(workspace, mentions)
     with clock("json.loads of the answers"):
         answer_bytes = sum(parse_all(path) for path in workspace.results(PROCESS, "x", "y").parent.glob("batch_*"))
     with clock("SQLite inserts"):
@@ -194,11 +214,12 @@ def line_overhead(builder: RequestBuilder) -> int:
     return len(builder.line(Ask(PROCESS, "x", 1, 0, "", "<page>\n\n</page>", 0), "0" * 32, 0, 1, False))
 
 
-def check_one(workspace: Workspace) -> None:
+def check_one(workspace: Workspace, mentions: Mentions) -> None:
     """The first paper's mentions stand where they should."""
     document = json.loads(workspace.document(PROCESS, "000/0000000").read_text())
     datasets = [d for page in document["pages"] for m in page["data_mentions"] for d in m["datasets"]]
-    assert len(datasets) == PAGES // WITH_MENTION and {d["grounding"] for d in datasets} == {"exact"}
+    kind = "fuzzy" if mentions.changed else "exact"
+    assert len(datasets) == PAGES // mentions.every and {d["grounding"] for d in datasets} == {kind}
 
 
 def parse_all(path: Path) -> int:
@@ -241,16 +262,19 @@ def table(results: list[dict[str, float]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asks", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--every", type=int, default=4, help="pages with a mention: every so manieth (default: 4)")
+    parser.add_argument("--changed", action="store_true", help="change a letter in every name and sentence quoted")
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder, deleted)")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(run(options.asks[0], options.folder)))
+        print(json.dumps(run(options.asks[0], options.folder, Mentions(options.every, options.changed))))
         return 0
     results = []
     for asks in options.asks:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             command = [sys.executable, __file__, "--one", "--asks", str(asks), "--folder", folder]
+            command += ["--every", str(options.every), *(["--changed"] if options.changed else [])]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         results.append(json.loads(done.stdout.splitlines()[-1]))
     print(table(results))
