@@ -5,6 +5,7 @@ PipelineError                 one sentence: what is wrong, where, what to do nex
 ├── InputError                the folder of PDFs, or one paper in it
 ├── WorkspaceError            a file of ours cannot be read or written; a lock is held
 │   └── LockedError           another command is at work in the same folder
+├── ClusterError              the Dask cluster that should read the papers
 ├── StageOrderError           a stage is asked for before the one it builds on
 ├── ConsentError              it would cost more than allowed, or pay again for what was answered
 └── ProviderError             the model's side: key, model, parameter, network, weights
@@ -30,6 +31,10 @@ class InputError(PipelineError):
 
 class WorkspaceError(PipelineError):
     """A file under the output folder cannot be read or written, or another run holds the lock."""
+
+
+class ClusterError(PipelineError):
+    """The Dask cluster cannot be used, or was lost."""
 
 
 class LockedError(WorkspaceError):

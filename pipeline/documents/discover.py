@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from pathlib import Path
 
 from tqdm import tqdm
 
 from pipeline.config import Config
-from pipeline.documents.children import Limits, Reading, read_paper
-from pipeline.documents.executor import reading_executor
+from pipeline.documents.children import Reading
+from pipeline.documents.executor import READER, Readers, readers
 from pipeline.documents.languages import fill_in
 from pipeline.errors import InputError, WorkspaceError
 from pipeline.records import ManifestEntry, PageText
 from pipeline.workspace import Workspace, replacing, write_atomic
 
-READER = "2"  # another number has all papers read again: for changes to what text/ holds
-AHEAD = 64  # papers read, or waiting for a reader, before their turn
 SHOWN_RUNS = 8  # of page numbers in a remark
 LONGEST_NAME = 250  # bytes: most file systems take 255, and ".json" has to fit
 
@@ -34,8 +32,8 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
     Raises InputError where the folder is missing, holds no PDF, or holds two papers of one document id.
     """
     papers = find_papers(config.input_dir)
-    with replacing(workspace.manifest) as manifest, reading_executor(config) as executor:
-        entries = _Desk(workspace, config, executor).entries(papers)
+    with replacing(workspace.manifest) as manifest, readers(config) as made:
+        entries = _Desk(workspace, config, made).entries(papers)
         for entry in tqdm(entries, "Reading papers", len(papers), unit=" papers", leave=False, disable=None):
             manifest.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
             yield entry
@@ -115,9 +113,8 @@ def _document_id(file: Path, input_dir: Path) -> str:
 class _Desk:
     """Has papers read ahead, and puts what was read into the workspace in their order."""
 
-    def __init__(self, workspace: Workspace, config: Config, executor: Executor) -> None:
-        self._workspace, self._config, self._executor = workspace, config, executor
-        self._limits = Limits(config.read_timeout_s, config.read_memory_mb)
+    def __init__(self, workspace: Workspace, config: Config, made: Readers) -> None:
+        self._workspace, self._config, self._readers = workspace, config, made
         self._reader = f"{READER} {config.read_timeout_s:g} s {config.read_memory_mb} MB"
 
     def entries(self, papers: Iterable[tuple[str, Path]]) -> Iterator[ManifestEntry]:
@@ -125,7 +122,7 @@ class _Desk:
         known, ahead = _Known(self._workspace), deque[tuple[ManifestEntry, Future[Reading] | None]]()
         for source, file in papers:
             ahead.append(self._started(source, file, known.entry(source)))
-            while len(ahead) > AHEAD or (ahead and ahead[0][1] is None):
+            while len(ahead) > self._readers.ahead or (ahead and ahead[0][1] is None):
                 yield self._finished(*ahead.popleft())
         for entry, reading in ahead:
             yield self._finished(entry, reading)
@@ -149,8 +146,7 @@ class _Desk:
         if entry.problem:
             return entry, None
         text = self._kept_text(entry)
-        arguments = (str(file.resolve()), password, text.sha256 if text else None, self._limits)
-        return entry, self._executor.submit(read_paper, *arguments)
+        return entry, self._readers.start(str(file.resolve()), password, text.sha256 if text else None)
 
     def _unchanged(self, entry: ManifestEntry, known: ManifestEntry, password: str | None) -> bool:
         same = (entry.file, entry.size, entry.mtime_ns) == (known.file, known.size, known.mtime_ns)
@@ -172,7 +168,7 @@ class _Desk:
     def _finished(self, entry: ManifestEntry, reading: Future[Reading] | None) -> ManifestEntry:
         if reading is None:
             return entry
-        read = reading.result()
+        read = self._readers.result(reading)
         entry.sha256, entry.problem = read.sha256, read.problem
         if entry.problem:
             return entry

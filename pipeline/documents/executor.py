@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pipeline.config import Config
+from pipeline.documents.children import Limits, Reading, read_paper
+
+READER = "2"  # another number has all papers read again: for changes to what text/ holds
+AHEAD = 64  # papers that are read, or wait for a reader, before their turn
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Runs `read_paper`, which leaves the work to a child process: here a thread for each reader is all it takes."""
+
+    executor: Executor
+    limits: Limits
+    ahead: int = AHEAD
+
+    def start(self, file: str, password: str | None, known: str | None) -> Future[Reading]:
+        return self.executor.submit(read_paper, file, password, known, self.limits)
+
+    def result(self, future: Future[Reading]) -> Reading:
+        """What came of a paper. Raises ClusterError."""
+        return future.result()
 
 
 @contextmanager
-def reading_executor(config: Config) -> Iterator[Executor]:
-    """Runs `read_paper`, which leaves the work to a child process: a thread for each is all it takes."""
+def readers(config: Config) -> Iterator[Readers]:
+    """Raises ClusterError where DASK_SCHEDULER names a cluster that cannot be used."""
+    limits = Limits(config.read_timeout_s, config.read_memory_mb)
+    if config.dask_scheduler:
+        from pipeline.documents.cluster import cluster_readers
+
+        with cluster_readers(config, limits) as made:
+            yield made
+        return
     executor = ThreadPoolExecutor(config.read_processes or os.cpu_count() or 1)
     try:
-        yield executor
+        yield Readers(executor, limits)
     finally:
         executor.shutdown(cancel_futures=True)
