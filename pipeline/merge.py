@@ -60,6 +60,15 @@ def merge_stage(process: str, workspace: Workspace, ledger: Ledger, config: Conf
     return merger.merged
 
 
+def merge_changed(process: str, workspace: Workspace, ledger: Ledger, config: Config) -> None:
+    """Write anew what has got an answer since, and nothing else: cheap, however many documents there are."""
+    merger = _Merger(process, workspace, ledger, config)
+    for source in ledger.dirty(process):
+        if workspace.text(source).exists():
+            merger.renew(source)
+    merger.finish()
+
+
 def load_document(workspace: Workspace, process: str, source: str) -> Document | None:
     """What a stage knows of a document, or None where it has not got to it. Raises WorkspaceError if damaged."""
     path = workspace.document(process, source)
@@ -88,10 +97,14 @@ class _Merger:
             self.merged.unreadable += 1
             return
         self.merged.pages += entry.n_pages
-        statuses = self._statuses(entry.source)
-        self.merged.statuses.update(statuses)
+        self.merged.statuses.update(self.renew(entry.source))
+
+    def renew(self, source: str) -> Counter[str]:
+        """Make a document anew, unless its file is up to date. Returns its pages by status."""
+        statuses = self._statuses(source)
         if len(self._group) >= GROUP:
             self.finish()
+        return statuses
 
     def _statuses(self, source: str) -> Counter[str]:
         """Of the file as it stands, if the ledger knows it and nothing has happened since, to it or to the ledger."""

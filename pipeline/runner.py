@@ -22,7 +22,7 @@ from pipeline.check import Checked, check
 from pipeline.config import PROCESSES, Config, load_config
 from pipeline.documents.discover import manifest_entries, refreshed
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
-from pipeline.merge import Merged, merge_stage
+from pipeline.merge import Merged, merge_changed, merge_stage
 from pipeline.providers import BatchProvider, make_provider
 from pipeline.providers.base import BatchInfo
 from pipeline.records import Ask, ManifestEntry
@@ -217,7 +217,7 @@ class Runner:
         self._collect(process, report, progress)
         if report.collected.batches > before:
             with self.lock():
-                report.merged = self._merge(process)
+                merge_changed(process, self.workspace, self.ledger, self.config)
         if unsent(process, self.ledger, self.provider) and not report.rejected:
             with self.lock():
                 report.collected.running += self._submit(process, report)

@@ -49,5 +49,9 @@ class DocumentMarks(Database):
         rows = self._all("SELECT size, text, statuses FROM merged WHERE process = ? AND source = ?", process, source)
         return MergedFile(rows[0][0], rows[0][1], Counter(json.loads(rows[0][2]))) if rows else None
 
+    def dirty(self, process: str) -> list[str]:
+        """The documents whose file does not show all that is in here."""
+        return [row[0] for row in self._all("SELECT source FROM dirty WHERE process = ? ORDER BY source", process)]
+
     def is_dirty(self, process: str, source: str) -> bool:
         return bool(self._all("SELECT 1 FROM dirty WHERE process = ? AND source = ?", process, source))

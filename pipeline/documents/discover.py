@@ -6,6 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from itertools import pairwise
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,9 +16,10 @@ from pipeline.documents.children import Reading
 from pipeline.documents.executor import READER, Readers, readers
 from pipeline.documents.languages import fill_in
 from pipeline.errors import InputError, WorkspaceError
-from pipeline.records import ManifestEntry, PageText
+from pipeline.records import ManifestEntry, PageText, storable
 from pipeline.workspace import Workspace, replacing, write_atomic
 
+SUFFIX = ".pdf"
 SHOWN_RUNS = 8  # of page numbers in a remark
 LONGEST_NAME = 250  # bytes: most file systems take 255, and ".json" has to fit
 
@@ -39,19 +41,18 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
             yield entry
 
 
-def find_papers(input_dir: Path) -> list[tuple[str, Path]]:
-    """(document id, file) of every PDF under `input_dir`, sorted by id."""
+def find_papers(input_dir: Path) -> list[str]:
+    """Every PDF under `input_dir`, as its path from there, sorted by document id."""
     if not input_dir.is_dir():
         raise InputError(f"There is no folder {input_dir}: make it and put your PDFs there, or set INPUT_DIR.")
-    papers: dict[str, Path] = {}
-    for file in _pdf_files(input_dir):
-        source = _document_id(file, input_dir)
-        if source in papers:
-            raise InputError(f"{papers[source]} and {file} would both be document '{source}': rename one of them.")
-        papers[source] = file
+    papers = sorted(_pdf_files(input_dir), key=document_id)
+    for one, other in pairwise(papers):
+        if document_id(one) == document_id(other):
+            both = f"{input_dir / one} and {input_dir / other}"
+            raise InputError(f"{both} would both be document '{document_id(one)}': rename one of them.")
     if not papers:
         raise InputError(f"There are no PDFs in {input_dir}: put some there (sub-folders are fine), or set INPUT_DIR.")
-    return sorted(papers.items())
+    return papers
 
 
 def manifest_entries(workspace: Workspace) -> Iterator[ManifestEntry]:
@@ -94,7 +95,7 @@ class _Known:
         return self._next if self._next and self._next.source == source else None
 
 
-def _pdf_files(folder: Path) -> Iterator[Path]:
+def _pdf_files(folder: Path) -> Iterator[str]:
     seen = set()
     for name, subfolders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(name)
@@ -102,12 +103,14 @@ def _pdf_files(folder: Path) -> Iterator[Path]:
         subfolders[:] = [] if real in seen else [sub for sub in subfolders if not sub.startswith(".")]
         files = [] if real in seen else files
         seen.add(real)
-        yield from (Path(name, file) for file in files if file.lower().endswith(".pdf") and not file.startswith("."))
+        inside = Path(name).relative_to(folder)
+        papers = (file for file in files if file.lower().endswith(SUFFIX) and not file.startswith("."))
+        yield from ((inside / file).as_posix() for file in papers)
 
 
-def _document_id(file: Path, input_dir: Path) -> str:
-    relative = file.relative_to(input_dir).with_suffix("").as_posix()
-    return relative.encode("utf-8", "backslashreplace").decode().replace("\\", "_")
+def document_id(paper: str) -> str:
+    """Of a paper by its path under the input folder: the same without `.pdf`, in valid UTF-8."""
+    return paper[: -len(SUFFIX)].encode("utf-8", "backslashreplace").decode().replace("\\", "_")
 
 
 class _Desk:
@@ -117,22 +120,20 @@ class _Desk:
         self._workspace, self._config, self._readers = workspace, config, made
         self._reader = f"{READER} {config.read_timeout_s:g} s {config.read_memory_mb} MB"
 
-    def entries(self, papers: Iterable[tuple[str, Path]]) -> Iterator[ManifestEntry]:
+    def entries(self, papers: Iterable[str]) -> Iterator[ManifestEntry]:
         """The manifest's line of each paper."""
         known, ahead = _Known(self._workspace), deque[tuple[ManifestEntry, Future[Reading] | None]]()
-        for source, file in papers:
-            ahead.append(self._started(source, file, known.entry(source)))
+        for paper in papers:
+            ahead.append(self._started(paper, known.entry(document_id(paper))))
             while len(ahead) > self._readers.ahead or (ahead and ahead[0][1] is None):
                 yield self._finished(*ahead.popleft())
         for entry, reading in ahead:
             yield self._finished(entry, reading)
 
-    def _started(
-        self, source: str, file: Path, known: ManifestEntry | None
-    ) -> tuple[ManifestEntry, Future[Reading] | None]:
+    def _started(self, paper: str, known: ManifestEntry | None) -> tuple[ManifestEntry, Future[Reading] | None]:
         """The entry as far as it can be told without reading, and the reading where that has to be done."""
-        name = file.relative_to(self._config.input_dir).as_posix().encode("utf-8", "replace").decode()
-        entry = ManifestEntry(source=source, file=name, reader=self._reader)
+        source, file = document_id(paper), self._config.input_dir / paper
+        entry = ManifestEntry(source=source, file=storable(paper), reader=self._reader)
         try:
             stat = file.stat()
         except OSError as error:
