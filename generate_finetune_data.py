@@ -1,6 +1,7 @@
 """Make fine-tuning data from the final labels: train, valid and test JSONL under extraction_outputs/finetune/.
 
 python generate_finetune_data.py
+python generate_finetune_data.py --format sharegpt --only-reviewed
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from pipeline.cli import OK, guarded, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser("Final labels -> chat JSONL, split by document.", processes=None).parse_args(argv)
+    made = parser("Final labels -> JSONL for training, split by document.", processes=None)
+    forms = ("openai", "sharegpt", "alpaca")  # as in pipeline.finetune.formats, which takes too long to load for --help
+    made.add_argument("--format", choices=forms, default="openai", help="of the rows (default: openai, chat messages)")
+    made.add_argument("--only-reviewed", action="store_true", help="take only pages that people have completed")
+    options = made.parse_args(argv)
     return guarded(lambda: _main(options))
 
 
@@ -24,7 +29,7 @@ def _main(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     workspace = Workspace(config.output_dir)
-    made = generate(config, workspace)
+    made = generate(config, workspace, options.format, options.only_reviewed)
     for split in SPLITS:
         positive, negative = made.rows[split, "positive"], made.rows[split, "negative"]
         print(f"{split}: {made.documents[split]} documents, {positive} positive and {negative} negative pages")

@@ -100,6 +100,8 @@ class Config(BaseModel):
 
     split: dict[Split, NonNegativeFloat] = {"train": 0.8, "valid": 0.1, "test": 0.1}
     split_seed: int = 0
+    negatives_per_positive: NonNegativeFloat = 1.0
+    max_seq_tokens: int = Field(4096, ge=200)
 
     folder: Path = Field(ROOT, exclude=True)
     overridden: dict[str, str] = Field({}, exclude=True)

@@ -6,6 +6,7 @@ PipelineError                 one sentence: what is wrong, where, what to do nex
 ├── WorkspaceError            a file of ours cannot be read or written; a lock is held
 │   └── LockedError           another command is at work in the same folder
 ├── ClusterError              the Dask cluster that should read the papers
+├── LabelError                a file of labels by people
 ├── StageOrderError           a stage is asked for before the one it builds on
 ├── ConsentError              it would cost more than allowed, or pay again for what was answered
 └── ProviderError             the model's side: key, model, parameter, network, weights
@@ -35,6 +36,10 @@ class WorkspaceError(PipelineError):
 
 class ClusterError(PipelineError):
     """The Dask cluster cannot be used, or was lost."""
+
+
+class LabelError(PipelineError):
+    """A file of labels is missing or none."""
 
 
 class LockedError(WorkspaceError):

@@ -22,6 +22,7 @@ class Workspace:
         self.manifest = root / "manifest.jsonl"
         self.ledger = root / "ledger.sqlite"
         self.finetune = root / "finetune"
+        self.labels = root / "labels.jsonl"
 
     def prepare(self) -> None:
         """Make the folder and prove that it can be written. Raises WorkspaceError."""

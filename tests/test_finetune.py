@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import jsonschema
+import pytest
 from conftest import Project
 from server import Server
 from server_answers import verdict
 
+from pipeline.batches.cost import count_tokens
 from pipeline.config import ROOT
 from pipeline.finetune import SPLITS, split_of
+from pipeline.finetune.formats import FORMATS
+from pipeline.stages import STAGES
 from pipeline.stages.extraction import ExtractionAnswer
 
 NOTHING = "This page is about theory alone. There is a lemma."
@@ -49,6 +56,7 @@ def by_page(project: Project) -> dict[str, ExtractionAnswer]:
 
 
 def test_positives_are_valid_and_located_negatives_have_nothing_left(project: Project) -> None:
+    project.configure(NEGATIVES_PER_POSITIVE=2)
     project.paper(
         "a.pdf",
         f"One uses the {GOOD} here. And the {BAD} too.",
@@ -134,3 +142,127 @@ def test_a_fine_tuned_prompt_can_be_selected(project: Project, server: Server) -
     project.run("run_batch.py --process extraction")
     (batch,) = server.batches.values()
     assert batch.lines[0][1]["messages"][0]["content"].startswith("List the datasets")
+
+
+def test_negatives_are_so_many_for_each_positive_and_the_hard_ones_first(project: Project) -> None:
+    hard = "Hard. The survey data come from a census panel of records and statistics."
+    project.paper("a.pdf", f"One uses the {GOOD} here.", f"Easy. {NOTHING}", hard, f"Dull. {NOTHING}")
+    project.run("run_batch.py --process all")
+    assert set(by_page(project)) == {"One", "Hard."}
+    assert "left out: 2 pages: a page without a dataset, over NEGATIVES_PER_POSITIVE" in project.run(
+        "generate_finetune_data.py"
+    )
+    project.configure(NEGATIVES_PER_POSITIVE=0)
+    assert set(by_page(project)) == {"One"}
+
+
+def test_every_format_holds_the_same(project: Project) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.", f"Two. {NOTHING}")
+    project.run("run_batch.py --process all")
+    openai = [[message["content"] for message in row["messages"]] for row in rows(project)]
+    project.run("generate_finetune_data.py --format sharegpt")
+    sharegpt = [row for split in SPLITS for row in split_rows(project, split)]
+    assert [[turn["from"] for turn in row["conversations"]] for row in sharegpt] == [["system", "human", "gpt"]] * 2
+    assert [[turn["value"] for turn in row["conversations"]] for row in sharegpt] == openai
+    assert {row["label"] for row in sharegpt} == {"pipeline"}
+    project.run("generate_finetune_data.py --format alpaca")
+    alpaca = [row for split in SPLITS for row in split_rows(project, split)]
+    assert [[row["instruction"], row["input"], row["output"]] for row in alpaca] == openai
+    sources = [row for split in SPLITS for row in split_rows(project, f"{split}.sources")]
+    assert [(row["source"], row["page"], row["label"]) for row in sources] == [
+        ("a", 1, "pipeline"),
+        ("a", 2, "pipeline"),
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_hub_library_loads_it(project: Project, form: str, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    many_papers(project)
+    project.run(f"generate_finetune_data.py --format {form}")
+    files = {split: str(project.output / "finetune" / f"{split}.jsonl") for split in SPLITS}
+    loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))
+    for split in SPLITS:
+        assert loaded[split].num_rows == len(split_rows(project, split)) > 0
+
+
+def test_the_rules_of_openais_fine_tuning(project: Project) -> None:
+    """Its guide: only known keys and roles, no empty content, the assistant last, ten rows, UTF-8 lines of JSON."""
+    many_papers(project)
+    made = rows(project)
+    assert len(split_rows(project, "train")) >= 10
+    for row in made:
+        assert row.keys() == {"messages"}
+        assert all(message.keys() == {"role", "content"} for message in row["messages"])
+        assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+        assert all(isinstance(message["content"], str) and message["content"] for message in row["messages"])
+        ExtractionAnswer.model_validate_json(row["messages"][-1]["content"])
+        jsonschema.validate(json.loads(row["messages"][-1]["content"]), schema())
+    assert len({row["messages"][0]["content"] for row in made}) == 1
+    prompt = (project.output / "finetune" / "system_prompt.md").read_text().strip()
+    assert prompt == made[0]["messages"][0]["content"]
+
+
+def schema() -> dict[str, Any]:
+    return STAGES["extraction"].response_format["json_schema"]["schema"]
+
+
+def many_papers(project: Project) -> None:
+    for number in range(30):
+        project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} of the province number {number} here.")
+    project.run("run_batch.py --process all")
+
+
+def test_a_renamed_paper_changes_nothing_and_a_new_one_moves_none(project: Project) -> None:
+    many_papers(project)
+    before = rows(project)
+    (project.input / "3.pdf").rename(project.input / "zzz.pdf")
+    project.run("run_batch.py --process all")
+    assert sorted(map(str, rows(project))) == sorted(map(str, before))
+    before_train = [str(row) for row in split_rows(project, "train")]
+    project.paper("new.pdf", f"New uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    rows(project)
+    assert set(before_train) <= {str(row) for row in split_rows(project, "train")}
+
+
+def test_a_train_page_that_repeats_a_held_out_one_is_left_out(project: Project) -> None:
+    body = " ".join(f"Word{number} follows word{number + 1} in its own order." for number in range(40))
+    for number in range(30):
+        project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} here. {body}")
+    project.run("run_batch.py --process all")
+    printed = project.run("generate_finetune_data.py")
+    held_out = len(split_rows(project, "valid")) + len(split_rows(project, "test"))
+    assert held_out and split_rows(project, "train") == []
+    assert f"left out: {30 - held_out} pages: nearly the same as a page of valid or test" in printed
+
+
+def test_long_pages_are_cut_with_their_mentions_kept(project: Project) -> None:
+    filler = "The road was long and the rain came late that year in all of the northern valleys. "
+    sentence = f"We use the {GOOD} here. "
+    project.paper("a.pdf", filler * 9 + sentence + filler * 9 + f"Then the {GOOD} again. " + filler * 4)
+    project.run("run_batch.py --process all")
+    (whole,) = rows(project)
+    project.configure(MAX_SEQ_TOKENS=380)
+    parts = rows(project)
+    assert len(parts) > 1
+    texts = [row["messages"][1]["content"].removeprefix("<page>\n").removesuffix("\n</page>") for row in parts]
+    assert "".join(texts) == whole["messages"][1]["content"].removeprefix("<page>\n").removesuffix("\n</page>")
+    for row in parts:
+        assert sum(count_tokens(message["content"]) for message in row["messages"]) <= 380
+    answers = [ExtractionAnswer.model_validate_json(row["messages"][2]["content"]) for row in parts]
+    kept = [mention for answer in answers for mention in answer.data_mentions]
+    assert kept == ExtractionAnswer.model_validate_json(whole["messages"][2]["content"]).data_mentions
+    for text, answer in zip(texts, answers, strict=True):
+        assert all(mention.mentioned_in in text for mention in answer.data_mentions)
+
+
+def test_the_card_says_what_is_in_it(project: Project) -> None:
+    many_papers(project)
+    project.run("generate_finetune_data.py")
+    card = (project.output / "finetune" / "README.md").read_text()
+    train = len(split_rows(project, "train"))
+    assert re.search(rf"\| train +\| {train} +\| {train} +\| 0 ", card)
+    for word in ("gpt-4o-mini", "specificity", "tokens.png", "system_prompt.md", "cost $0.0", "split: validation"):
+        assert word in card, word
+    assert (project.output / "finetune" / "tokens.png").read_bytes().startswith(b"\x89PNG")

@@ -63,6 +63,14 @@ class PageIndex:
         """
         return self._located(name, within, near, NAME)
 
+    def locate_nearest(self, name: str, position: int) -> Span | None:
+        """The place of `name`, letter by letter or as it may be retyped, that is nearest to a position."""
+        for looked_up in (self._exact, self._normalized):
+            found = list(islice(looked_up(name.strip(), 0, len(self.text), False), MOST_PLACES))
+            if found:
+                return min(found, key=lambda place: abs(place.start - position))
+        return None
+
     def locate_in_passage(self, name: str, passage: Span) -> Span | None:
         """The place of `name` in the passage that it is said to stand in."""
         return self._located(name, passage, None, NAME_IN_ITS_PASSAGE)

@@ -1,0 +1,140 @@
+"""Walks the final labels and writes train, valid and test, and the card that says what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from pipeline.config import Config, Split
+from pipeline.documents.discover import load_text, manifest_entries
+from pipeline.errors import StageOrderError
+from pipeline.finetune.card import Card, write_card
+from pipeline.finetune.choice import Choice
+from pipeline.finetune.duplicates import HeldOut
+from pipeline.finetune.examples import Example, Judge, Judged, examples
+from pipeline.finetune.formats import Format, provenance, row
+from pipeline.labels import PageLabel, load_labels
+from pipeline.merge import load_document
+from pipeline.records import Document
+from pipeline.stages.base import read_prompt
+from pipeline.workspace import ReplacedFile, Workspace, replacing, write_atomic
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+PROMPT = "extraction_finetuned"
+
+
+@dataclass
+class Made:
+    """Counts: rows by (split, positive or negative), pages left out by reason, documents by split."""
+
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    documents: Counter[str] = field(default_factory=Counter)
+
+
+def generate(config: Config, workspace: Workspace, form: Format = "openai", only_reviewed: bool = False) -> Made:
+    """Write train, valid and test, and beside them the system prompt, where each row comes from, and a card.
+
+    Raises StageOrderError where no document has been through the reasoning stage, LabelError.
+    """
+    work = _Work(config, workspace, form, only_reviewed)
+    with closing(work.choice):
+        work.look()
+        work.write()
+    return work.made
+
+
+class _Work:
+    """Three walks over the documents: what there is to choose from, the held-out splits, then train."""
+
+    def __init__(self, config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> None:
+        self.made, self.choice = Made(), Choice(config.negatives_per_positive)
+        self._config, self._workspace, self._form, self._only_reviewed = config, workspace, form, only_reviewed
+        self._system = read_prompt(config, PROMPT)
+        self._labels: dict[tuple[str, int], PageLabel] = load_labels(workspace)
+        self._held_out, self._card = HeldOut(), Card()
+
+    def look(self) -> None:
+        """Count, and rank what could be a negative. Raises StageOrderError."""
+        for split, sha256, document in self._documents("Looking at labels"):
+            self.made.documents[split] += 1
+            self._card.add_document(document)
+            for judged in self._judged(document, self.made.left_out):
+                if judged.kind == "positive":
+                    self.choice.positive(split)
+                else:
+                    self.choice.negative(split, judged.hardness, document.source, sha256, judged.page.page)
+        if not self.made.documents:
+            raise StageOrderError(
+                "There are no final labels yet: run  python run_batch.py --process reasoning  "
+                "and  python retrieve_results.py --process reasoning  first."
+            )
+        self._leave_out("a page without a dataset, over NEGATIVES_PER_POSITIVE", self.choice.decide())
+
+    def write(self) -> None:
+        folder = self._workspace.finetune
+        with ExitStack() as stack:
+            names = [f"{split}{kind}" for split in SPLITS for kind in ("", ".sources")]
+            files = {name: stack.enter_context(replacing(folder / f"{name}.jsonl")) for name in names}
+            for part in (SPLITS[1:], SPLITS[:1]):  # train last: it must not repeat what the others hold
+                for split, example in self._examples(part):
+                    self._write(split, example, files)
+        write_atomic(folder / "system_prompt.md", self._system.encode() + b"\n")
+        write_card(self._card, self.made.left_out, self._form, folder)
+
+    def _write(self, split: Split, example: Example, files: Mapping[str, ReplacedFile]) -> None:
+        if split != "train":
+            self._held_out.add(example.text)
+        elif self._held_out.nearly_has(example.text):
+            self._leave_out("nearly the same as a page of valid or test", 1)
+            return
+        made = row(example, self._system, self._form)
+        files[split].write(json.dumps(made).encode("ascii") + b"\n")
+        files[f"{split}.sources"].write(json.dumps(provenance(example)).encode("ascii") + b"\n")
+        self.made.rows[split, example.kind] += 1
+        self._card.add(split, example, made)
+
+    def _examples(self, splits: tuple[Split, ...]) -> Iterator[tuple[Split, Example]]:
+        for split, _, document in self._documents(f"Writing {' and '.join(splits)}"):
+            for judged in self._judged(document, Counter()) if split in splits else ():
+                if judged.kind == "positive" or self.choice.takes(document.source, judged.page.page):
+                    for example in examples(document.source, judged, self._system, self._config.max_seq_tokens):
+                        yield split, example
+
+    def _documents(self, what: str) -> Iterator[tuple[Split, str, Document]]:
+        entries = manifest_entries(self._workspace)
+        for entry in tqdm(entries, desc=what, unit=" papers", leave=False, disable=None):
+            document = None if entry.problem else load_document(self._workspace, "reasoning", entry.source)
+            if document:
+                sha256 = entry.sha256 or ""
+                yield split_of(sha256, self._config.split, self._config.split_seed), sha256, document
+
+    def _judged(self, document: Document, left_out: Counter[str]) -> Iterator[Judged]:
+        judge = Judge(document, self._labels, self._only_reviewed)
+        for page in load_text(self._workspace, document.source).pages:
+            judged = judge.judge(page)
+            if isinstance(judged, str):
+                left_out[judged] += 1
+            else:
+                yield judged
+
+    def _leave_out(self, why: str, pages: int) -> None:
+        if pages:
+            self.made.left_out[why] += pages
+
+
+def split_of(sha256: str, shares: Mapping[Split, float], seed: int) -> Split:
+    """The split of a document, from the hash of its PDF: neither its name nor its neighbours can move it."""
+    place = int(hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()[:13], 16) / 16**13
+    place *= sum(shares.get(split, 0.0) for split in SPLITS)
+    for split in SPLITS:
+        place -= shares.get(split, 0.0)
+        if place < 0:
+            return split
+    return SPLITS[0]
