@@ -23,6 +23,7 @@ class Workspace:
         self.ledger = root / "ledger.sqlite"
         self.finetune = root / "finetune"
         self.labels = root / "labels.jsonl"
+        self.review = root / "review"
 
     def prepare(self) -> None:
         """Make the folder and prove that it can be written. Raises WorkspaceError."""

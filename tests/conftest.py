@@ -16,6 +16,7 @@ from server import Server
 import batch_status
 import generate_finetune_data
 import retrieve_results
+import review_labels
 import run_batch
 from pipeline.config import environment_keys
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "retrieve_results.py": retrieve_results.main,
     "batch_status.py": batch_status.main,
     "generate_finetune_data.py": generate_finetune_data.main,
+    "review_labels.py": review_labels.main,
 }
 
 

@@ -135,7 +135,7 @@ def _histogram(card: Card) -> bytes:
     axes.set_xlabel("tokens of a row")
     axes.set_ylabel("rows")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
     return picture.getvalue()
