@@ -76,7 +76,7 @@ def compare(folder: Path, processes: int, rounds: int) -> list[object]:
     row: list[object] = [processes, f"{baseline:,.0f}"]
     for reader in (READER, "benchmarks.reader_without_detection"):
         children.READER = reader
-        children._children.close()
+        children.children.close()
         with tempfile.TemporaryDirectory() as scratch:
             rate = best(partial(ours, config, Path(scratch)), rounds)
         row += [f"{rate:,.0f}", f"{100 * rate / baseline:.0f} %"]

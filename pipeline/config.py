@@ -69,7 +69,7 @@ class Config(BaseModel):
     pdf_passwords: dict[str, SecretStr] = {}
     read_processes: int | None = Field(None, ge=1)
     dask_scheduler: str | None = None
-    read_timeout_s: float = Field(120.0, gt=0)
+    read_timeout_s: float = Field(120.0, gt=0, allow_inf_nan=False)
     read_memory_mb: int = Field(2000, ge=500)
     max_page_tokens: int = Field(6000, ge=100)
     page_context_chars: int = Field(0, ge=0, le=5000)

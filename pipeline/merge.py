@@ -46,7 +46,7 @@ class _Made:
     content: bytes | None
 
 
-def merge_stage(process: str, workspace: Workspace, ledger: Ledger, config: Config) -> Merged:
+def merge_stage(process: str, workspace: Workspace, ledger: Ledger, config: Config, later_too: bool = True) -> Merged:
     """Bring every document of the manifest up to date in `process`, and in the later stages that build on it."""
     merger = _Merger(process, workspace, ledger, config)
     entries = manifest_entries(workspace)
@@ -55,7 +55,7 @@ def merge_stage(process: str, workspace: Workspace, ledger: Ledger, config: Conf
     merger.finish()
     _write_failures(process, workspace, ledger)
     for later in PROCESSES[PROCESSES.index(process) + 1 : PROCESSES.index(process) + 2]:
-        if ledger.has_asks(later):
+        if later_too and ledger.has_asks(later):
             merge_stage(later, workspace, ledger, config)
     return merger.merged
 
@@ -110,7 +110,8 @@ class _Merger:
         """Of the file as it stands, if the ledger knows it and nothing has happened since, to it or to the ledger."""
         size = file_size(self._workspace.document(self._process, source))
         dirty, known = self._ledger.is_dirty(self._process, source), self._ledger.merged(self._process, source)
-        text = file_stamp(self._workspace.text(source))
+        # What is not sent is told by the settings, so with other settings a document is another one.
+        text = f"{file_stamp(self._workspace.text(source))} {sorted(self._config.skip_pages)}"
         if known and (known.size, known.text) == (size, text) and not dirty:
             return known.statuses
         of_before = size is not None and known is None and not dirty  # of a time before this ledger
@@ -127,6 +128,8 @@ class _Merger:
         stage = STAGES[self._process]
         text = load_text(self._workspace, source)
         before = load_document(self._workspace, stage.previous, source) if stage.previous else None
+        if before and before.text_sha256 not in (None, text.digest()):
+            before = None  # it is about another text, and will be made anew
         document, failures = build_document(stage, text, before, self._ledger, self._config)
         content = document.model_dump_json(indent=2).encode() + b"\n"
         return _Made(source, stamp, Counter(document.page_status.values()), failures, content)
@@ -171,7 +174,7 @@ class _Builder:
     """Puts the pages of one document together."""
 
     def __init__(self, stage: Stage, text: PageText, before: Document | None, ledger: Ledger, config: Config) -> None:
-        self.document = Document(source=text.source, process=stage.process)
+        self.document = Document(source=text.source, process=stage.process, text_sha256=text.digest())
         self.failures: list[Failure] = []
         self._stage, self._text, self._before = stage, text, before
         if before:
@@ -200,7 +203,7 @@ class _Builder:
         recipe = self._recipe_of(first.recipe)
         asks = list(self._stage.page_asks(self._text, page, self._before, self._rules.as_asked(recipe)))
         if not asks:
-            return self._stage.obstacle(page, self._before, self._rules.skip) or "not_sent", found
+            return self._stage.obstacle(page, self._before, frozenset()) or "not_sent", found
         if any(self._is_stale(ask) for _, ask in asks):
             return "not_sent", found
         stands = [standing(self._attempts[page.page, ask.part], self._max_attempts) for _, ask in asks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,10 @@ class PageText(Record):
     n_pages: int
     pages: list[Page]
 
+    def digest(self) -> str:
+        """SHA-256 of all the text, page by page."""
+        return hashlib.sha256("\f".join(page.text for page in self.pages).encode()).hexdigest()
+
 
 class ManifestEntry(Record):
     """One line of manifest.jsonl. `problem` is None for a paper that could be read; `remark` says what of it could not.
@@ -63,6 +68,7 @@ class ManifestEntry(Record):
     size: int = 0
     mtime_ns: int = 0
     reader: str = ""
+    text_bytes: int = 0
     characters: int = 0
     language: str | None = None
     kinds: dict[str, int] = Field(default_factory=dict)
@@ -147,10 +153,11 @@ class Usage(Record):
 
 
 class Document(Record):
-    """<process>/<document>.json"""
+    """<process>/<document>.json. `text_sha256`: the digest of the text that all offsets refer to."""
 
     source: str
     process: str
+    text_sha256: str | None = None
     provenance: list[Recipe] = Field(default_factory=list)
     usage: dict[str, Usage] = Field(default_factory=dict)
     page_status: dict[str, str] = Field(default_factory=dict)

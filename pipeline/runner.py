@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -189,8 +189,8 @@ class Runner:
         report = Report()
         with self.lock():
             stage, files = STAGES[process], fetched(names, process, self.workspace, self.provider)
-            asks = self.questions(process, Selection())
-            adopt(asks, self._builder(process), self.ledger)
+            with self.questions(process, Selection(), drop=False) as asks:
+                adopt(asks, self._builder(process), self.ledger)
             report.collected = bring_in(files, process, self.ledger, self.workspace, self.config, stage.parse)
             report.merged = self._merge(process)
         report.problems = self._problems()
@@ -272,10 +272,15 @@ class Runner:
         entries = manifest_entries(self.workspace)
         return iter(tqdm(entries, desc=f"Planning {process}", unit=" papers", leave=False, disable=None))
 
-    def questions(self, process: str, selection: Selection) -> Iterator[Ask]:
-        """What a stage asks about the selected pages, as papers and answers are now."""
+    def questions(
+        self, process: str, selection: Selection, drop: bool = True
+    ) -> AbstractContextManager[Generator[Ask]]:
+        """What a stage asks about the selected pages, as papers and answers are now. Ends all reading when it is left.
+
+        `drop`: what is not asked any more is taken out of the ledger.
+        """
         rules, selected = Rules.of(self.config), selection.of(self._entries(process))
-        return questions(STAGES[process], selected, selection, rules, self.workspace, self.ledger)
+        return closing(questions(STAGES[process], selected, selection, rules, self.workspace, self.ledger, drop))
 
     def _plan(self, process: str, selection: Selection, orders: Orders, announce: Announce) -> Plan:
         builder = self._builder(process)
@@ -290,8 +295,10 @@ class Runner:
                 self.provider.probe(builder.body(made.first))
             return True
 
-        asks = self.questions(process, selection)
-        return plan(asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run)
+        with self.questions(process, selection) as asks:
+            return plan(
+                asks, builder, self.ledger, self.workspace, self.config, agree, orders.again, dry=orders.dry_run
+            )
 
     def _builder(self, process: str) -> RequestBuilder:
         stage = STAGES[process]
@@ -319,6 +326,10 @@ class Runner:
         collector.collect(report.collected, progress.see if progress else lambda info: None)
 
     def _merge(self, process: str) -> Merged:
+        """Bring the documents of a stage up to date, after those of the stages before: their text may have changed."""
+        for earlier in PROCESSES[: PROCESSES.index(process)]:
+            if self.ledger.has_asks(earlier):
+                merge_stage(earlier, self.workspace, self.ledger, self.config, later_too=False)
         return merge_stage(process, self.workspace, self.ledger, self.config)
 
     def _merge_alone(self, process: str) -> Merged:

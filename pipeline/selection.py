@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -62,8 +62,8 @@ def check_pages(text: str) -> tuple[int, int]:
 
 def questions(
     stage: Stage, selected: Iterable[ManifestEntry], selection: Selection, rules: Rules, workspace: Workspace,
-    ledger: Ledger,
-) -> Iterator[Ask]:  # fmt: skip
+    ledger: Ledger, drop: bool = True,
+) -> Generator[Ask]:  # fmt: skip
     """The asks of the selected pages as things stand now. Pages with nothing left to ask are taken out of the ledger.
 
     Raises StageOrderError where the stage before has not said anything.
@@ -74,7 +74,8 @@ def questions(
         ready.update(_readiness(before))
         text = load_text(workspace, entry.source)
         asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
-        _drop_answered_otherwise(stage, text, before, rules, asks, ledger)
+        if drop:
+            _drop_answered_otherwise(stage, text, before, rules, asks, ledger)
         yield from asks
     if stage.previous and not ready["ready"]:
         raise StageOrderError(_too_early(stage.process, stage.previous, ready["waiting"]))

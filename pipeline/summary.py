@@ -51,7 +51,7 @@ def print_quote(quote: Quote) -> None:
         print(f"{process}: nothing to send: {standing}")
         return
     print(
-        f"{process}: {made.to_send:,} requests for {made.to_send:,} pages of {made.documents:,} documents, "
+        f"{process}: {made.to_send:,} requests for {made.pages:,} pages of {made.documents:,} documents, "
         f"in {len(made.shards):,} {'batch' if len(made.shards) == 1 else 'batches'}, to {quote.recipe.model}"
     )
     for line in _estimate_lines(quote.estimate):
@@ -61,7 +61,7 @@ def print_quote(quote: Quote) -> None:
     if quote.over_budget:
         print(f"  limit   {quote.over_budget}")
     for reason, count in made.asked_anew.most_common():
-        print(f"  anew    {count:,} of these pages were asked before: {reason}")
+        print(f"  anew    {count:,} of these requests are about pages that were asked before: {reason}")
     if made.asked_anew and quote.anew.cost:
         print(f"          asking them anew costs about {_dollars(quote.anew)}")
 

@@ -49,7 +49,10 @@ def test_nothing_changed(done: Project, server: Server) -> None:
 def test_one_parameter(done: Project, server: Server) -> None:
     done.configure(MODEL={"extraction": "gpt-4o-mini", "judge": "gpt-4.1-mini", "reasoning": "gpt-4o-mini"})
     told = done.run("run_batch.py --process judge", expect=1)
-    assert "3 of these pages were asked before: another model" in told and "asking them anew costs" in told
+    assert (
+        "3 of these requests are about pages that were asked before: another model" in told
+        and "asking them anew costs" in told
+    )
     assert sent_by(done, server, everything(" --yes")) == {"judge": 3}
     done.configure(REQUEST_PARAMS={"*": {"temperature": 0, "seed": 7}})
     assert "the parameters changed" in done.run(f"{EXTRACTION} --dry-run")
@@ -249,3 +252,17 @@ def test_a_plan_that_was_not_agreed_to_leaves_no_files(done: Project, server: Se
     done.run(EXTRACTION, expect=1)
     done.configure()
     assert done.files() == before
+
+
+def test_a_paper_that_has_changed_teaches_nothing_until_it_is_asked_again(project: Project, server: Server) -> None:
+    project.paper("a.pdf", "We use the Korvian Household Survey here.")
+    project.run("run_batch.py --process all")
+    project.paper("a.pdf", "This text is about the weather, and nothing else.")
+    project.run("run_batch.py --check")
+    printed = project.run("generate_finetune_data.py")
+    assert "1 pages: the paper has changed since" in printed
+    assert "Korvian" not in (project.output / "finetune" / "train.jsonl").read_text()
+    project.run("retrieve_results.py --process reasoning")
+    for process in ("extraction", "judge", "reasoning"):
+        assert project.document(process, "a")["page_status"] == {"1": "not_sent"}
+        assert project.document(process, "a")["pages"] == []

@@ -252,3 +252,13 @@ def test_the_real_answers_are_found(shared: Path) -> None:
         assert passages == 21
         invented = ["InterraRMG dataset", "Ghana Statistical Services (GSS) geographical coordinates", "MineAtlas data"]
         assert missing == invented
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2009", "\u202f", "\u3000"])
+def test_what_the_splitter_cannot_bear_is_kept_from_it(space: str) -> None:
+    text = f"Let Z be in X{space}. We use the DHS here. It is old."
+    index = PageIndex(text)
+    span = index.locate("DHS")
+    assert span is not None
+    sentence = index.sentence(span)
+    assert text[sentence.start : sentence.end] == "We use the DHS here."

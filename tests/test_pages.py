@@ -180,4 +180,39 @@ def test_other_settings_leave_alone_what_was_asked_before(project: Project, serv
     project.run("retrieve_results.py --process extraction --wait")
     assert set(project.document("extraction", "a")["page_status"].values()) == {"answered"}
     printed = project.run("run_batch.py --process extraction --dry-run")
-    assert "2 of these pages were asked before: pages are cut or shown differently" in printed
+    assert "2 of these requests are about pages that were asked before: pages are cut or shown differently" in printed
+
+
+def test_turning_a_setting_back_finds_what_was_paid_for(project: Project, server: Server) -> None:
+    project.paper("a.pdf", PROSE, f"References\n{ENTRIES}")
+    project.configure(SKIP_PAGES=["blank"])
+    project.run("run_batch.py --process extraction")
+    project.configure()
+    project.run("retrieve_results.py --process extraction --wait")
+    assert project.document("extraction", "a")["page_status"]["2"] == "answered", "it was asked"
+    project.run("run_batch.py --process extraction")
+    assert project.document("extraction", "a")["page_status"]["2"] == "skipped:references"
+    project.configure(SKIP_PAGES=["blank"])
+    asked = len(server.attempts)
+    project.run("run_batch.py --process extraction")
+    assert project.document("extraction", "a")["page_status"]["2"] == "answered"
+    assert len(server.attempts) == asked
+
+
+def test_other_settings_do_not_drop_parts_when_answers_are_brought_in(project: Project, server: Server) -> None:
+    project.configure(MAX_PAGE_TOKENS=100)
+    sentence = "The Korvian Household Survey number {} asks two thousand families about the food that they buy. "
+    project.paper("a.pdf", "".join(sentence.format(n) for n in range(1, 13)))
+    printed = project.run("run_batch.py --process extraction")
+    assert "3 requests for 1 pages of 1 documents" in printed
+    project.configure(MAX_PAGE_TOKENS=6000)
+    (project.folder / "none.jsonl").write_text("")
+    project.run(f"retrieve_results.py --process extraction --results {project.folder / 'none.jsonl'}")
+    project.run("retrieve_results.py --process extraction --wait")
+    assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
+    assert len(server.attempts) == 3
+
+
+def test_pages_of_figures_are_told_apart_in_no_time() -> None:
+    """Patterns that look back over many lines would take minutes for these."""
+    assert kinds("0.12\n" * 20_000, "\n" * 50_000, "1 2 3\n" * 20_000) == [None, None, None]

@@ -146,7 +146,10 @@ def test_an_edited_judge_prompt_asks_the_judge_alone(project: Project, server: S
     before = server.attempts.total()
     assert "0 sent now" in project.run("run_batch.py --process extraction")
     refused = project.run("run_batch.py --process judge", expect=1)
-    assert "1 of these pages were asked before: the prompt changed" in refused and "--yes" in refused
+    assert (
+        "1 of these requests are about pages that were asked before: the prompt changed" in refused
+        and "--yes" in refused
+    )
     assert project.document("judge", "a")["page_status"] == {"1": "answered"}
     assert "1 sent now" in project.run("run_batch.py --process judge --yes")
     assert project.document("judge", "a")["page_status"] == {"1": "pending"}

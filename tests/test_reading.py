@@ -71,20 +71,70 @@ def test_a_page_that_takes_too_much_memory_is_given_up(project: Project) -> None
     assert project.document("extraction", "bomb")["page_status"] == {"1": "unreadable"}
 
 
-def test_a_page_that_makes_the_reader_crash_costs_that_page_alone(tmp_path: Path) -> None:
-    paper = pdfs.write(tmp_path / "a.pdf", [pdfs.text("One."), pdfs.slow(), pdfs.text("Three.")])
-    children._children.close()  # so that the paper gets a reader of its own
+def crash_readers(times: int) -> threading.Thread:
+    """Kill the next readers of this process, each when it is in the middle of a page."""
+    children.children.close()  # so that the paper gets readers of its own
 
     def crash() -> None:
-        while not (own := readers()):
+        killed: set[int] = set()
+        while len(killed) < times:
+            own = [pid for pid in readers() if pid not in killed]
+            if own:
+                time.sleep(1.5)  # by then it is at the second page
+                os.kill(own[0], signal.SIGSEGV)
+                killed.add(own[0])
             time.sleep(0.01)
-        time.sleep(1.5)  # by then it is at the second page
-        os.kill(own[0], signal.SIGSEGV)
 
-    threading.Thread(target=crash).start()
+    started = threading.Thread(target=crash)
+    started.start()
+    return started
+
+
+def test_a_page_that_makes_the_reader_crash_costs_that_page_alone(tmp_path: Path) -> None:
+    paper = pdfs.write(tmp_path / "a.pdf", [pdfs.text("One."), pdfs.slow(), pdfs.text("Three.")])
+    killer = crash_readers(2)
     reading = read_paper(str(paper), None, None, Limits(60, 2000))
+    killer.join()
     assert [page.text for page in reading.pages] == ["One.\n", "", "Three.\n"]
     assert reading.pages[1].problem == "the PDF library crashes on it"
+
+
+def test_a_reader_that_is_killed_once_is_not_blamed_on_the_paper(tmp_path: Path) -> None:
+    paper = pdfs.write(tmp_path / "a.pdf", [pdfs.text("One."), pdfs.slow(), pdfs.text("Three.")])
+    killer = crash_readers(1)
+    reading = read_paper(str(paper), None, None, Limits(4, 2000))
+    killer.join()
+    assert reading.pages[1].problem == "it takes longer than READ_TIMEOUT_S, 4 seconds", "it was tried again"
+
+
+def test_ctrl_c_does_not_wait_for_a_slow_page(project: Project) -> None:
+    project.configure(READ_TIMEOUT_S=100)
+    pdfs.write(project.input / "slow.pdf", [pdfs.slow()])
+    command = [sys.executable, "run_batch.py", "--check", "--config", str(project.folder / "config.yaml")]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    pattern = ["pgrep", "-P", str(running.pid), "-f", "pipeline.documents.reader"]
+    while subprocess.run(pattern, capture_output=True).returncode:
+        time.sleep(0.05)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    told = running.communicate(timeout=20)[1]
+    assert running.returncode == 130 and "Nothing is lost" in told and "Traceback" not in told
+
+
+def test_a_text_that_was_damaged_is_read_again(project: Project) -> None:
+    project.paper("a.pdf", "We use the Korvian Household Survey.")
+    project.run("run_batch.py --process extraction --wait")
+    for damage in (b"", b"{", b'{"source": "a"}'):
+        (project.output / "text" / "a.json").write_bytes(damage)
+        project.run("run_batch.py --process extraction")
+        assert load_text(Workspace(project.output), "a").pages[0].text.startswith("We use")
+
+
+def test_a_blank_page_of_a_repaired_file_is_blank(project: Project) -> None:
+    file = pdfs.write(project.input / "a.pdf", [pdfs.text("One."), pdfs.stream(b"")])
+    file.write_bytes(file.read_bytes().replace(b"startxref\n", b"startxref\n9"))
+    project.run(CHECK)
+    assert manifest(project)["a"].kinds == {"blank": 1}
 
 
 def test_a_reader_whose_parent_is_gone_ends_by_itself(tmp_path: Path) -> None:

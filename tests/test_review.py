@@ -14,7 +14,7 @@ from server import Server
 from test_finetune import SPLITS, split_rows
 
 from pipeline.labels import MentionLabel, PageLabel, load_labels, settle, text_hash
-from pipeline.records import Page
+from pipeline.records import Page, PageText
 from pipeline.review.agreement import cohens_kappa
 from pipeline.review.label_studio import labels_of
 from pipeline.stages.extraction import ExtractionAnswer
@@ -290,6 +290,9 @@ def test_offsets_count_characters_beyond_the_basic_plane(browser: Any, done: Pro
     text = json.loads((done.output / "text" / "a.json").read_text())
     text["pages"][0]["text"] = "🙂🙂 é́ We use the Korvian Household Survey (KHS) here."
     (done.output / "text" / "a.json").write_text(json.dumps(text))
+    document = done.document("reasoning", "a")
+    document["text_sha256"] = PageText.model_validate(text).digest()
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
     page = open_review(browser, done)
     select(page, "here")
     page.keyboard.press("m")

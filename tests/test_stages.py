@@ -287,3 +287,10 @@ def test_a_name_that_runs_over_the_end_of_the_page_is_reported_where_it_begins()
     second = piece("All of it is from the Labour", "Force Survey of 2010.", "")
     assert names(first, "Labour Force Survey") == [("Labour Force Survey", "missing")]
     assert names(second, "Labour Force Survey") == []
+
+
+def test_an_acronym_on_the_page_stands_for_a_name_read_before_it() -> None:
+    asked = piece("We use the Korvian Household Panel (KHP).", "The KHP has ten waves.", "")
+    answer = STAGES["extraction"].parse(extraction("Korvian Household Panel", sentence=asked.text, acronym="KHP"), 0)
+    (found,) = STAGES["extraction"].merge(asked.page, None, [Answered(asked, answer)]).datasets()
+    assert (found.raw_name, found.grounding) == ("KHP", "exact")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def adopt(asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger) -> None:
     """Make `asks` the current ones of pages that were never asked anything: all of them after the ledger was lost."""
     with ledger.transaction():
         recipe = ledger.recipe_id(builder.recipe)
-        for ask in asks:
-            before = ledger.current_of(ask)
-            if before is None or not ledger.was_sent(ask.process, before):
+        process = builder.recipe.process
+        for source, of_document in groupby(asks, key=lambda ask: ask.source):
+            sent = {now.page for now in ledger.current(process, source) if ledger.was_sent(process, now)}
+            for ask in (ask for ask in of_document if ask.page not in sent):
+                before = ledger.current_of(ask)
                 key = builder.key(ask)
                 ledger.set_current(ask, key, ledger.generation(ask.process, key) or 0, recipe, before)
 

@@ -31,6 +31,7 @@ class Plan:
     in_flight: int = 0
     given_up: int = 0
     to_send: int = 0
+    pages: int = 0
     documents: int = 0
     tokens: int = 0
     shards: list[int] = field(default_factory=list)
@@ -94,10 +95,11 @@ class _Planner:
         self._recipe = ledger.recipe_id(builder.recipe)
         self._recipe_of = lru_cache(maxsize=256)(ledger.recipe)
         self._new_generation = ledger.generation_of_again(builder.recipe.process) if again else 0
-        self._last_source = ""
+        self._last, self._source = ("", 0), ""
+        self._asked: dict[tuple[int, int], CurrentAsk] = {}
 
     def take(self, ask: Ask) -> None:
-        key, before = self._builder.key(ask), self._ledger.current_of(ask)
+        key, before = self._builder.key(ask), self._before(ask)
         same = before is not None and before.key == key
         known = before.generation if before and same else self._ledger.generation(ask.process, key)
         generation = known or 0
@@ -111,8 +113,20 @@ class _Planner:
             self._ledger.mark_dirty(ask.process, ask.source)  # MAX_ATTEMPTS may have been another before
         if stand.state == "to_send":
             tokens = self._send(ask, key, generation, stand)
-            if before and (before.key, before.generation) != (key, generation):
-                self._note_anew(ask, before, key, tokens)
+            replaced = before or self._of_page(ask.page)
+            if replaced and (replaced.key, replaced.generation) != (key, generation):
+                self._note_anew(ask, replaced, key, tokens)
+
+    def _before(self, ask: Ask) -> CurrentAsk | None:
+        """What this part of the page asked until now. Looked up once for each document."""
+        if ask.source != self._source:
+            self._source = ask.source
+            self._asked = {(now.page, now.part): now for now in self._ledger.current(ask.process, ask.source)}
+        return self._asked.get((ask.page, ask.part))
+
+    def _of_page(self, page: int) -> CurrentAsk | None:
+        """What any part of the page asked: it may have been cut otherwise."""
+        return next((now for now in self._asked.values() if now.page == page), None)
 
     def _standing(self, process: str, key: str, generation: int) -> Standing:
         return standing(self._ledger.attempts(process, key, generation), self._config.max_attempts)
@@ -125,8 +139,9 @@ class _Planner:
         self._ledger.add_attempt(ask.process, key, generation, stand.next_number, number, ask.expects, tokens)
         self._made.first = self._made.first or ask
         self._made.tokens += tokens
-        self._made.documents += ask.source != self._last_source
-        self._last_source = ask.source
+        self._made.documents += ask.source != self._last[0]
+        self._made.pages += (ask.source, ask.page) != self._last
+        self._last = ask.source, ask.page
         return tokens
 
     def _note_anew(self, ask: Ask, before: CurrentAsk, key: str, tokens: int) -> None:
@@ -158,15 +173,16 @@ def check_not_lost(process: str, ledger: Ledger, workspace: Workspace) -> None:
 
 def what_changed(old: Recipe, new: Recipe, text_changed: bool) -> str:
     """Why an answered page is asked anew, in a few words."""
+    cut_otherwise = (old.max_page_tokens, old.page_context_chars) != (new.max_page_tokens, new.page_context_chars)
     reasons = {
         "another provider": (old.provider, old.base_url) != (new.provider, new.base_url),
         "another model": old.model != new.model,
         "the prompt changed": old.prompt_sha256 != new.prompt_sha256,
         "the answer format changed": old.schema_sha256 != new.schema_sha256,
         "the parameters changed": old.params != new.params,
-        "pages are cut or shown differently": (old.max_page_tokens, old.page_context_chars)
-        != (new.max_page_tokens, new.page_context_chars),
-        "the text changed" if new.process == "extraction" else "what it asks about changed": text_changed,
+        "pages are cut or shown differently": cut_otherwise,
+        "the text changed" if new.process == "extraction" else "what it asks about changed": text_changed
+        and not cut_otherwise,
     }
     return ", ".join(reason for reason, holds in reasons.items() if holds) or "the endpoint changed"
 

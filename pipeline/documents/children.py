@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, cast
 
-from pipeline.config import ROOT
-from pipeline.documents.reader import HAS_ALARM, Job, Told
+from pipeline.config import ROOT, SECRETS
+from pipeline.documents.protocol import HAS_ALARM, Job, Told
 from pipeline.errors import WorkspaceError
 from pipeline.records import Page
 
@@ -44,13 +44,18 @@ class Reading:
 
 def read_paper(file: str, password: str | None, known: str | None, limits: Limits) -> Reading:
     """The pages of a paper, unless its SHA-256 is `known`. A page that kills its reader costs that page alone."""
-    reading, deadline = Reading(), time.monotonic() + limits.seconds
-    for _ in range(MOST_CRASHES):
+    reading, deadline, suspect = Reading(), time.monotonic() + limits.seconds, -1
+    crashes = 0
+    while crashes < MOST_CRASHES:
         left = deadline - time.monotonic()
         job = Job(file=file, password=password, known=known, first=len(reading.pages) + 1, seconds=max(left, 0.01))
-        trouble = _advance(reading, job, limits)
+        trouble = _advance(reading, job, limits, fresh=suspect == len(reading.pages))
         if trouble is None:
             return reading
+        if not trouble.final and suspect != len(reading.pages):
+            suspect = len(reading.pages)  # it may have been the reader, worn by other papers: a fresh one will tell
+            continue
+        crashes += 1
         if not reading.n_pages:
             reading.problem = f"it cannot be opened: {trouble.message}"
             return reading
@@ -75,9 +80,9 @@ def _give_up(reading: Reading, trouble: _Trouble) -> None:
         reading.pages.append(Page(page=number, text="", problem=trouble.message))
 
 
-def _advance(reading: Reading, job: Job, limits: Limits) -> _Trouble | None:
+def _advance(reading: Reading, job: Job, limits: Limits, fresh: bool) -> _Trouble | None:
     """Let a child read on. Returns what went wrong, or None when it has come to the end."""
-    with _children.borrowed(limits.megabytes) as child:
+    with children.borrowed(limits.megabytes, fresh) as child:
         for told in child.work(job):
             if told.out_of_memory:
                 child.kill()
@@ -95,13 +100,18 @@ def _advance(reading: Reading, job: Job, limits: Limits) -> _Trouble | None:
         return _Trouble("the PDF library crashes on it")
 
 
+class Stopped(Exception):
+    """Nobody waits for the papers any more."""
+
+
 class _Child:
     """One reader process."""
 
     def __init__(self, megabytes: int) -> None:
         command = [sys.executable, "-m", READER, str(megabytes)]
         # A thread of OpenBLAS, which numpy brings along, reserves memory that counts.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        environment["OPENBLAS_NUM_THREADS"] = "1"
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -164,21 +174,44 @@ class _Children:
 
     def __init__(self) -> None:
         self._idle: list[_Child] = []
+        self._busy: set[_Child] = set()
         self._lock = threading.Lock()
+        self._stopped = False
 
     @contextmanager
-    def borrowed(self, megabytes: int) -> Iterator[_Child]:
-        """One for this thread alone; it is kept if it comes back in good order."""
-        child, well = self._idle_one(megabytes) or _Child(megabytes), False
+    def borrowed(self, megabytes: int, fresh: bool) -> Iterator[_Child]:
+        """One for this thread alone; it is kept if it comes back in good order. Raises Stopped."""
+        child, well = self._taken(megabytes, fresh), False
         try:
             yield child
             well = child.alive
         finally:
-            if well:
-                with self._lock:
+            with self._lock:
+                self._busy.discard(child)
+                if well:
                     self._idle.append(child)
-            else:
+            if not well:
                 child.close()
+
+    def _taken(self, megabytes: int, fresh: bool) -> _Child:
+        child = (None if fresh else self._idle_one(megabytes)) or _Child(megabytes)
+        with self._lock:
+            self._busy.add(child)
+            stopped = self._stopped
+        if stopped:
+            child.kill()
+            raise Stopped
+        return child
+
+    def stop(self) -> None:
+        """End all that are reading, and let none start: the user does not want to wait for them."""
+        with self._lock:
+            self._stopped = True
+            for child in self._busy:
+                child.kill()
+
+    def go_on(self) -> None:
+        self._stopped = False
 
     def _idle_one(self, megabytes: int) -> _Child | None:
         with self._lock:
@@ -195,5 +228,5 @@ class _Children:
                 self._idle.pop().close()
 
 
-_children = _Children()
-atexit.register(_children.close)
+children = _Children()
+atexit.register(children.close)

@@ -17,7 +17,7 @@ from pipeline.documents.executor import READER, Readers, readers
 from pipeline.documents.languages import fill_in
 from pipeline.errors import InputError, WorkspaceError
 from pipeline.records import ManifestEntry, PageText, storable
-from pipeline.workspace import Workspace, replacing, write_atomic
+from pipeline.workspace import Workspace, file_size, replacing, write_atomic
 
 SUFFIX = ".pdf"
 SHOWN_RUNS = 8  # of page numbers in a remark
@@ -153,8 +153,8 @@ class _Desk:
         same = (entry.file, entry.size, entry.mtime_ns) == (known.file, known.size, known.mtime_ns)
         if not same or known.sha256 is None or (known.problem and password):
             return False
-        if not known.problem and not self._workspace.text(entry.source).exists():
-            return False
+        if not known.problem and file_size(self._workspace.text(entry.source)) != known.text_bytes:
+            return False  # it is lost or damaged
         in_order = not known.problem and not known.remark  # under other limits no more would be read
         return known.reader == entry.reader or (in_order and known.reader.split()[0:1] == [READER])
 
@@ -170,10 +170,13 @@ class _Desk:
         if reading is None:
             return entry
         read = self._readers.result(reading)
+        text = self._kept_text(entry) if read.unchanged else None
+        if read.unchanged and text is None:  # it was there a moment ago
+            file = str((self._config.input_dir / entry.file).resolve())
+            read = self._readers.result(self._readers.start(file, self._config.password_for(entry.source), None))
         entry.sha256, entry.problem = read.sha256, read.problem
         if entry.problem:
             return entry
-        text = self._kept_text(entry) if read.unchanged else None
         if text is None:
             text = PageText(
                 source=entry.source, file=entry.file, sha256=read.sha256 or "", reader=entry.reader,
@@ -181,7 +184,7 @@ class _Desk:
             )  # fmt: skip
             fill_in(text.pages)
             write_atomic(self._workspace.text(entry.source), text.model_dump_json(indent=1, exclude_none=True).encode())
-        return _described(entry, text)
+        return _described(entry, text, file_size(self._workspace.text(entry.source)) or 0)
 
 
 def _unusable_name(file: Path, source: str) -> str | None:
@@ -195,10 +198,11 @@ def _unusable_name(file: Path, source: str) -> str | None:
     return None
 
 
-def _described(entry: ManifestEntry, text: PageText) -> ManifestEntry:
+def _described(entry: ManifestEntry, text: PageText, text_bytes: int) -> ManifestEntry:
     """What the manifest tells of a paper that was read."""
     kinds = Counter("unreadable" if page.problem else page.kind for page in text.pages)
     languages = Counter(page.language for page in text.pages if page.language)
+    entry.text_bytes = text_bytes
     entry.n_pages, entry.characters = text.n_pages, sum(len(page.text) for page in text.pages)
     entry.language = languages.most_common(1)[0][0] if languages else None
     entry.kinds = {kind: count for kind, count in sorted(kinds.items(), key=str) if kind}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.config import Config
-from pipeline.documents.children import Limits, Reading, read_paper
+from pipeline.documents.children import Limits, Reading, children, read_paper
 
 READER = "2"  # another number has all papers read again: for changes to what text/ holds
 AHEAD = 64  # papers that are read, or wait for a reader, before their turn
@@ -44,5 +44,9 @@ def readers(config: Config) -> Iterator[Readers]:
     executor = ThreadPoolExecutor(config.read_processes or os.cpu_count() or 1)
     try:
         yield Readers(executor, limits)
+    except BaseException:  # Ctrl-C, or an error in what is done with the papers: nobody waits for the others
+        children.stop()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
+        children.go_on()

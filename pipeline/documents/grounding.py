@@ -38,7 +38,7 @@ NEAREST = 3  # of them
 _WORD = re.compile(r"\w+")
 _MARKS = ")]},;:.!?*"
 _NO_WORD_SPACES = "\u2e80"  # from here on lie the scripts that put no spaces between words
-_GARBLED_SPACE = re.compile(r"0\s*\n\s*\n?\s*0")  # what some models make of a no-break space
+_GARBLED_SPACE = re.compile(r"0[^\S\n]*\n\s*0")  # what some models make of a no-break space
 
 
 @dataclass(frozen=True, slots=True)

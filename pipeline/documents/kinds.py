@@ -12,21 +12,23 @@ import re
 from pipeline.records import PageKind
 
 _REFERENCES = re.compile(
-    r"^[\s\d.]*(?:references?(?: cited)?|bibliography|(?:literature|works) cited|literature|r[ée]f[ée]rences"
+    r"^(?:[^\S\n]|[\d.])*(?:references?(?: cited)?|bibliography|(?:literature|works) cited|literature|r[ée]f[ée]rences"
     r"|bibliographie|literatur(?:verzeichnis)?|referencias(?: bibliogr[áa]ficas)?|bibliograf[íi]a"
-    r"|refer[êe]ncias(?: bibliogr[áa]ficas)?|riferimenti bibliografici|bibliografie|literatuur)\s*:?\s*$",
+    r"|refer[êe]ncias(?: bibliogr[áa]ficas)?|riferimenti bibliografici|bibliografie|literatuur)[^\S\n]*:?[^\S\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _CONTENTS = re.compile(
-    r"^\s*(?:(?:table of )?contents?|list of (?:tables|figures|abbreviations)"
+    r"^[^\S\n]*(?:(?:table of )?contents?|list of (?:tables|figures|abbreviations)"
     r"|(?:inhalts|abbildungs|tabellen)verzeichnis|inhalt|table des mati[èe]res|sommaire"
-    r"|[íi]ndice(?: general)?|contenido|sum[áa]rio|inhoud(?:sopgave)?)\s*:?\s*$",
+    r"|[íi]ndice(?: general)?|contenido|sum[áa]rio|inhoud(?:sopgave)?)[^\S\n]*:?[^\S\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _RESUMED = re.compile(
-    r"^[\s\d.]*(?:(?:online |supplementary |supporting )?(?:appendix|appendices|annex(?:es)?|information|material)"
+    r"^(?:[^\S\n]|[\d.])*"
+    r"(?:(?:online |supplementary |supporting )?(?:appendix|appendices|annex(?:es)?|information|material)"
     r"|anhang|annexes?|anexos?|ap[ée]ndices?|tables?(?: and figures?)?|figures?(?: and tables?)?|notes|endnotes)"
-    r"(?:\s+[A-Z\d]{1,2})?\s*[:.]?\s*$|^\s*(?:table|figure|tabelle|abbildung|tableau|cuadro)\s+[A-Z]?\.?\d+",
+    r"(?:[^\S\n]+[A-Z\d]{1,2})?[^\S\n]*[:.]?[^\S\n]*$"
+    r"|^[^\S\n]*(?:table|figure|tabelle|abbildung|tableau|cuadro)[^\S\n]+[A-Z]?\.?\d+",
     re.IGNORECASE | re.MULTILINE,
 )
 _YEAR = re.compile(r"\b(?:1[89]|20)\d\d[a-z]?\b")

@@ -63,7 +63,7 @@ class OpenPaper:
             if _is_out_of_memory(error):
                 raise MemoryError from None
             return Page(page=number, text="", problem=_first_line(error))
-        if not shows and self._document.is_repaired:
+        if not shows and self._document.is_repaired and _has_lost_content(page):
             return Page(page=number, text="", problem="the file is damaged")
         return Page(page=number, text=text, kind=None if text.strip() else "image" if shows else "blank")
 
@@ -77,6 +77,16 @@ def _shows_something(page: pymupdf.Page) -> bool:
     """Whether there is something to see on a page without text: a picture, or letters drawn as shapes."""
     painted = [kind for kind, _ in page.get_bboxlog()]
     return any("image" in kind or "shade" in kind for kind in painted) or len(painted) >= LETTERS_AS_SHAPES
+
+
+def _has_lost_content(page: pymupdf.Page) -> bool:
+    """Whether a page names content that is not in the file any more."""
+    try:
+        document, found = page.parent, page.get_contents()
+        is_named = document.xref_get_key(page.xref, "Contents")[0] != "null"
+        return is_named and not (found and all(map(document.xref_is_stream, found)))
+    except _PDF_ERRORS:
+        return True
 
 
 def _opened(file: Path, password: str | None) -> pymupdf.Document:

@@ -14,31 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.documents.protocol import HAS_ALARM, Job, Told
 from pipeline.documents.read import OpenPaper, Unreadable
-from pipeline.records import Page, Record
-
-HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows, where the parent has to watch the time
-
-
-class Job(Record):
-    """Read `file` from page `first` on, unless its bytes have the SHA-256 `known`."""
-
-    file: str
-    password: str | None = None
-    known: str | None = None
-    first: int = 1
-    seconds: float
-
-
-class Told(Record):
-    """One thing at a time: the file's hash, its number of pages, a page; at the end `done`, and what was wrong."""
-
-    sha256: str | None = None
-    n_pages: int | None = None
-    page: Page | None = None
-    done: bool = False
-    problem: str | None = None
-    out_of_memory: bool = False
 
 
 def main() -> int:
@@ -102,7 +79,9 @@ def _limit_memory(megabytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+        wanted, (_, hardest) = megabytes << 20, resource.getrlimit(resource.RLIMIT_AS)
+        most = wanted if hardest == resource.RLIM_INFINITY else min(wanted, hardest)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hardest))
 
 
 def _set_alarm(seconds: float) -> None:

@@ -117,7 +117,11 @@ class _Work:
 
     def _judged(self, document: Document, left_out: Counter[str]) -> Iterator[Judged]:
         judge = Judge(document, self._labels, self._only_reviewed)
-        for page in load_text(self._workspace, document.source).pages:
+        text = load_text(self._workspace, document.source)
+        if document.text_sha256 != text.digest():
+            left_out["the paper has changed since: run  retrieve_results.py --process reasoning"] += text.n_pages
+            return
+        for page in text.pages:
             judged = judge.judge(page)
             if isinstance(judged, str):
                 left_out[judged] += 1

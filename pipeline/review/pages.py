@@ -47,8 +47,11 @@ def review_pages(workspace: Workspace, selection: Selection) -> Iterator[ReviewP
     found = False
     for entry in selection.of(manifest_entries(workspace)):
         document = _latest(workspace, entry.source)
-        for page in load_text(workspace, entry.source).pages if document else ():
-            if document and selection.has_page(page.page) and _is_shown(document, page):
+        text = load_text(workspace, entry.source)
+        if document is None or document.text_sha256 != text.digest():
+            continue  # nothing is known of the text as it is now
+        for page in text.pages:
+            if selection.has_page(page.page) and _is_shown(document, page):
                 found = True
                 yield _review_page(document, page)
     if not found:

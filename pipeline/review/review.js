@@ -226,7 +226,7 @@ function go(number) {
   draw();
   at("main").scrollTo(0, 0);
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
-  document.querySelector("mark.current")?.scrollIntoView({ block: "nearest" });
+  document.querySelector("mark.current")?.scrollIntoView({ block: "center" });
 }
 
 // To the next page that the list shows, in this direction.

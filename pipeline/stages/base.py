@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,8 +38,8 @@ class Rules:
         return cls(Layout(config.max_page_tokens, config.page_context_chars), frozenset(config.skip_pages))
 
     def as_asked(self, recipe: Recipe) -> Rules:
-        """The layout that a question was asked in, whatever the settings are now."""
-        return replace(self, layout=Layout(recipe.max_page_tokens, recipe.page_context_chars))
+        """What a page was asked under that was asked, whatever the settings are now."""
+        return Rules(Layout(recipe.max_page_tokens, recipe.page_context_chars))
 
 
 @dataclass(frozen=True)

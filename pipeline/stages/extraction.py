@@ -91,7 +91,9 @@ def _mentions(index: PageIndex, piece: Piece, said: ExtractedMention) -> Iterato
         place = index.locate_in_passage(dataset.raw_name, quoted) if quoted else None
         place = place or index.locate(dataset.raw_name, within, near=said.mentioned_in)
         if place is None and _belongs_to_neighbour(dataset.raw_name, piece):
-            continue
+            place = index.locate(dataset.acronym, within, near=said.mentioned_in) if dataset.acronym else None
+            if place is None:
+                continue
         passage = index.sentence(place) if place and not _holds(quoted, place) else quoted
         passages.setdefault(passage, []).append(_dataset(index, dataset, place, passage))
     for passage, datasets in passages.items():
