@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check paper
+.PHONY: demo test test-slow check paper label-studio
 
 demo: .venv/local.done
 	$(BIN)/python examples/demo/run_demo.py
@@ -16,6 +16,13 @@ test-slow: .venv/dev.done .venv/local.done
 
 check: .venv/dev.done
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+label-studio: .venv-label-studio/done # for a slow test; it needs an environment of its own
+
+.venv-label-studio/done:
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/python -m pip install --quiet 'label-studio==1.23.2'
+	touch $@
 
 paper: .venv/dev.done
 	$(BIN)/python examples/papers/make_paper.py

@@ -226,3 +226,13 @@ def test_the_papers_that_break_programs(project: Project, shared: Path) -> None:
     pages = {name: entry.n_pages for name, entry in sound.items()}
     assert (pages["huge-2050-pages"], pages["rcc-3169-formfeeds"], pages["junk-before-header"]) == (2050, 44, 10)
     assert found["blank-page"].kinds == {"blank": 1}
+
+
+def test_pages_that_a_cut_file_has_lost_are_not_taken_for_blank(project: Project, shared: Path) -> None:
+    """The page tree lies before them in these files, so that MuPDF finds as many pages as before."""
+    for name, share, lost in (("rcc-3277", 0.3, 8), ("drr-10.1088_1748-9326_ab751c", 0.9, 3), ("rcc-3284", 0.3, 1)):
+        whole = (shared / "pdfs" / f"{name}.pdf").read_bytes()
+        (project.input / f"{name}.pdf").write_bytes(whole[: int(share * len(whole))])
+        project.run(CHECK, expect=3)
+        assert manifest(project)[name].kinds["unreadable"] == lost
+        assert "cannot be read (the file is damaged)" in (manifest(project)[name].remark or "")

@@ -83,6 +83,8 @@ def _has_lost_content(page: pymupdf.Page) -> bool:
     """Whether a page names content that is not in the file any more."""
     try:
         document, found = page.parent, page.get_contents()
+        if document.xref_object(page.xref) == "null":
+            return True  # the page itself
         is_named = document.xref_get_key(page.xref, "Contents")[0] != "null"
         return is_named and not (found and all(map(document.xref_is_stream, found)))
     except _PDF_ERRORS:
