@@ -83,8 +83,7 @@ def _import(path: Path, workspace: Workspace) -> int:
     labels = list(read_any(path))
     count = add_labels(labels, workspace)
     mentions = sum(len(label.mentions) for label in labels)
-    complete = sum(label.page_complete for label in labels)
-    print(f"{count} pages with {mentions} mentions, {complete} of them complete, are in {workspace.labels}")
+    print(f"{len(labels)} pages with {mentions} mentions were read; {count} are new in {workspace.labels}")
     print("Next: python generate_finetune_data.py")
     return OK
 
@@ -101,6 +100,8 @@ def _agreement(one: Path, other: Path) -> int:
         for name, count, same, kappa in found.rows()
     ]
     print(f"{found.pages} pages were labelled by both")
+    if found.other_texts:
+        print(f"{found.other_texts} more were labelled on different texts, and are not compared")
     print(tabulate(rows, headers=("field", "mentions", "the same", "kappa"), disable_numparse=True))
     for line in found.disagreements:
         print(line)

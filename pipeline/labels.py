@@ -86,24 +86,36 @@ def parse_labels(path: Path) -> Iterator[PageLabel]:
 def load_labels(workspace: Workspace) -> dict[tuple[str, int], PageLabel]:
     """The newest label of each page, by document and page."""
     labels = parse_labels(workspace.labels) if workspace.labels.exists() else ()
-    return {(label.source, label.page): label for label in sorted(labels, key=lambda label: label.time)}
+    return {(label.source, label.page): label for label in sorted(labels, key=_time)}
 
 
 def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
-    """Put labels into labels.jsonl; each takes the place of an older one by the same annotator. Returns how many."""
+    """Put labels into labels.jsonl; the newest of each annotator counts. Returns how many of the new ones do."""
     known = parse_labels(workspace.labels) if workspace.labels.exists() else ()
-    rows = {(label.source, label.page, label.annotator): label for label in known}
-    added = {(label.source, label.page, label.annotator): label for label in new}
-    rows |= {place: label for place, label in added.items() if place not in rows or rows[place].time <= label.time}
+    rows = {(label.source, label.page, label.annotator): label for label in sorted(known, key=_time)}
+    before = dict(rows)
+    for label in sorted(new, key=_time):
+        place = label.source, label.page, label.annotator
+        if place not in before or before[place].time <= label.time:
+            rows[place] = label
     with replacing(workspace.labels) as file:
         for place in sorted(rows):
             file.write(json.dumps(rows[place].model_dump(), ensure_ascii=False).encode() + b"\n")
-    return len(added)
+    return sum(rows[place] is not before.get(place) for place in rows)
+
+
+def _time(label: PageLabel) -> str:
+    return label.time
 
 
 def settle(page: Page, known: MentionPage | None, label: PageLabel) -> Settled:
-    """The datasets of a page as a person wants them; what the label does not speak of stays as the pipeline has it."""
-    settled = Settled(known.model_copy(deep=True).datasets() if known else [])
+    """The datasets of a page as a person wants them.
+
+    What the label does not speak of stays as the pipeline has it, unless the page is complete: then it is none.
+    """
+    spans = {(mention.start, mention.end) for mention in label.mentions}
+    datasets = known.model_copy(deep=True).datasets() if known else []
+    settled = Settled([one for one in datasets if not label.page_complete or (one.start, one.end) in spans])
     index = PageIndex(page.text, page.language)
     same_text = label.text_sha256 == text_hash(page)
     for mention in label.mentions:
@@ -121,14 +133,13 @@ def _placed(index: PageIndex, mention: MentionLabel) -> Span | None:
 
 
 def _apply(datasets: list[Dataset], mention: MentionLabel, place: Span, index: PageIndex) -> None:
-    dataset = next((one for one in datasets if (one.start, one.end) == (place.start, place.end)), None)
+    there = [one for one in datasets if (one.start, one.end) == (place.start, place.end)]
     if mention.decision == "reject":
-        if dataset:
+        for dataset in there:
             dataset.valid, dataset.invalid_reason = False, "rejected by a person"
         return
-    if dataset is None:
-        dataset = _new(mention, place, index)
-        datasets.append(dataset)
+    dataset = there[0] if there else _new(mention, place, index)
+    datasets[:] = [one for one in datasets if all(one is not other for other in there)] + [dataset]
     dataset.valid, dataset.invalid_reason = True, None
     for name in FIELDS:
         setattr(dataset, name, getattr(mention, name))

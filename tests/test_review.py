@@ -14,7 +14,7 @@ from server import Server
 from test_finetune import SPLITS, split_rows
 
 from pipeline.labels import MentionLabel, PageLabel, load_labels, settle, text_hash
-from pipeline.records import Page, PageText
+from pipeline.records import MentionPage, Page, PageText
 from pipeline.review.agreement import cohens_kappa
 from pipeline.review.label_studio import labels_of
 from pipeline.stages.extraction import ExtractionAnswer
@@ -93,6 +93,44 @@ def test_only_reviewed_takes_nothing_else(done: Project) -> None:
     assert sources(done) == {1: "person:anna", 2: "person:anna"}
 
 
+def test_a_complete_page_has_what_its_label_says_and_no_more(done: Project) -> None:
+    bring(done, label(done, 1, ("accept", "Korvian Household Survey")))
+    assert answers(done)["We"] == ["Korvian Household Survey"], "the others are not on it"
+
+
+def test_a_complete_page_whose_text_has_changed_is_left_out(done: Project) -> None:
+    row = json.loads(label(done, 1)) | {"text_sha256": "another"}
+    bring(done, json.dumps(row))
+    printed = done.run("generate_finetune_data.py --only-reviewed")
+    assert "1 pages: reviewed completely, but its text has changed since" in printed
+    assert sources(done) == {}
+
+
+def test_what_a_person_adds_keeps_pages_that_name_it_from_being_negatives(done: Project) -> None:
+    assert answers(done).get("Nothing") == []
+    bring(done, label(done, 1, ("add", "Näïve"), complete=False))
+    text = page_text(done, "a", 2)
+    assert "Farm" in text
+    bring(done, label(done, 1, ("add", "The"), complete=False))
+    assert "Nothing" not in answers(done), "its page names what was added on the other"
+
+
+def test_a_name_that_stands_twice_in_one_place_is_rejected_as_one() -> None:
+    text = "We use the DHS here."
+    fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "year", "data_type"))
+    dataset = {
+        "raw_name": "DHS", "start": 11, "end": 14, "valid": True, "context": "primary", **fields,
+        "specificity": "properly_named", "relevance": "directly_relevant",
+    }  # fmt: skip
+    mention = {"mentioned_in": text, "start": 0, "end": 20, "page": 1, "dataset_used": True, "datasets": [dataset] * 2}
+    known = MentionPage.model_validate({"page": 1, "dataset_used": True, "data_mentions": [mention]})
+    page = Page(page=1, text=text)
+    for decision, valid in (("reject", [False, False]), ("accept", [True])):
+        said = MentionLabel(decision=decision, start=11, end=14, quote="DHS")  # type: ignore[arg-type]
+        made = PageLabel(source="a", page=1, text_sha256=text_hash(page), annotator="anna", time="", mentions=[said])
+        assert [one.valid for one in settle(page, known, made).datasets] == valid
+
+
 def test_the_newest_label_counts_and_importing_twice_changes_nothing(done: Project) -> None:
     old = label(done, 1, ("reject", "Korvian Household Survey"), time="2026-11-01T00:00:00Z")
     new = label(done, 1, ("accept", "Korvian Household Survey"), who="ben")
@@ -101,6 +139,9 @@ def test_the_newest_label_counts_and_importing_twice_changes_nothing(done: Proje
     bring(done, old, new)
     assert (done.output / "labels.jsonl").read_bytes() == before
     assert load_labels(Workspace(done.output))["a", 1].annotator == "ben"
+    newest = label(done, 1, ("accept", "Rice Price Panel"), time="2026-11-26T00:00:00Z")
+    assert "2 pages with 2 mentions were read; 1 are new" in bring(done, newest, old)
+    assert load_labels(Workspace(done.output))["a", 1].time == "2026-11-26T00:00:00Z"
 
 
 def test_a_label_is_placed_again_where_the_text_has_changed() -> None:
@@ -120,14 +161,17 @@ def test_a_label_that_cannot_be_placed_keeps_its_page_out(done: Project) -> None
     assert "1 pages: a label whose place the text does not have any more" in done.run("generate_finetune_data.py")
 
 
-@pytest.mark.parametrize("content", ['{"source": "a"}\n', "no json", "[1, 2]", '[{"data": {}}]', "[", ""])
+WRONG = ('{"source": "a"}\n', "no json", "[1, 2]", '[{"data": {}}]', "[", "[" * 100_000, "")
+
+
+@pytest.mark.parametrize("content", WRONG, ids=range(len(WRONG)))
 def test_what_is_no_label_file_gets_a_sentence(done: Project, content: str) -> None:
     file = done.folder / "wrong.jsonl"
     file.write_text(content)
     if content:
         assert done.run(f"review_labels.py --import {file}", expect=1).startswith("error: ")
     else:
-        assert "0 pages" in done.run(f"review_labels.py --import {file}")
+        assert "0 pages with 0 mentions" in done.run(f"review_labels.py --import {file}")
     assert done.run("review_labels.py --import nowhere.jsonl", expect=1).startswith("error: ")
 
 
@@ -183,9 +227,12 @@ def test_what_label_studio_says_of_a_region(done: Project) -> None:
         part("page_complete", "choices", "y", choices=["complete"]),
     ]
     data = {"source": "a", "page": 1, "text": text, "text_sha256": "x"}
-    (made,) = labels_of([{"data": data, "annotations": [annotation(region)]}])
+    gone = [part("mention", "labels", "z", start=0, end=2, labels=["dataset"])]
+    one = {"data": data, "annotations": [annotation(region)], "predictions": [{"result": gone}]}
+    (made,) = labels_of([one])
     assert (made.annotator, made.page_complete) == ("anna@example.org", True)
-    (mention,) = made.mentions
+    deleted, mention = sorted(made.mentions, key=lambda one: one.start)
+    assert (deleted.decision, deleted.quote) == ("reject", "We"), "what the annotator has taken out"
     assert (mention.decision, mention.quote, mention.start) == ("add", "Rice Price Panel", start)
     assert (mention.specificity, mention.producer) == ("vague_generic", "Ministry")
 
@@ -207,7 +254,7 @@ def browser() -> Iterator[Any]:
 
 def open_review(browser: Any, project: Project) -> Any:
     project.run("review_labels.py --html")
-    page = browser.new_page()
+    page = browser.new_context().new_page()
     page.set_default_timeout(10_000)
     page.on("pageerror", lambda error: pytest.fail(f"the page's script fails: {error}"))
     page.goto(f"file://{project.output}/review/review.html")
@@ -268,6 +315,33 @@ def test_a_review_in_a_real_browser(browser: Any, done: Project) -> None:
     for number in (1, 2):
         text = page_text(done, "a", number)
         assert all(text[one.start : one.end] == one.quote for one in labels["a", number].mentions)
+
+
+def test_what_is_typed_is_kept_and_enter_decides_nothing_else(browser: Any, done: Project) -> None:
+    page = open_review(browser, done)
+    page.click("mark:has-text('Korvian')")
+    page.keyboard.press("e")
+    page.fill("article.edited input[name=producer]", "Statistics Office")
+    page.click("mark:has-text('Rice')")
+    page.fill("#annotator", "anna")
+    page.keyboard.press("Enter")
+    select(page, "Korvian Household Survey")
+    page.keyboard.press("m")
+    page.keyboard.press("Escape")
+    (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
+    (mention,) = row["mentions"]
+    assert (mention["decision"], mention["producer"]) == ("edit", "Statistics Office"), "nothing was taken away"
+
+
+def test_two_tabs_of_one_review_keep_both(browser: Any, done: Project) -> None:
+    one = open_review(browser, done)
+    other = one.context.new_page()
+    other.goto(one.url)
+    one.keyboard.press("c")
+    other.keyboard.press("n")
+    other.keyboard.press("c")
+    one.reload()
+    assert "2 of 2 pages complete" in one.inner_text("#progress")
 
 
 def test_nothing_from_a_paper_is_markup(browser: Any, project: Project, server: Server) -> None:

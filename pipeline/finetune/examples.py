@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.batches.cost import count_tokens
 from pipeline.documents.grounding import PageIndex
-from pipeline.labels import PageLabel, settle
-from pipeline.records import Dataset, Document, Page
+from pipeline.labels import PageLabel, Settled, settle, text_hash
+from pipeline.records import Dataset, Document, Page, PageText
 from pipeline.stages.extraction import ExtractedDataset, ExtractedMention, ExtractionAnswer
 from pipeline.stages.pieces import cut
 
@@ -59,32 +58,36 @@ class Example:
 class Judge:
     """Decides page by page of one document whether it can be trained on."""
 
-    def __init__(self, document: Document, labels: dict[tuple[str, int], PageLabel], only_reviewed: bool) -> None:
-        self._document, self._labels, self._only_reviewed = document, labels, only_reviewed
-        self._names = _names(document)
+    def __init__(
+        self, document: Document, text: PageText, labels: dict[tuple[str, int], PageLabel], only_reviewed: bool
+    ) -> None:
+        self._document, self._only_reviewed = document, only_reviewed
+        pages = ((page.page, labels.get((text.source, page.page))) for page in text.pages)
+        self._labels = {page: label for page, label in pages if label}
+        self._settled = {page.page: self._settle(page) for page in text.pages}
+        valid = [one for settled in self._settled.values() for one in settled.datasets if one.valid]
+        self.names = {name for one in valid for name in (one.raw_name, one.harmonized_name, one.acronym) if name}
+
+    def _settle(self, page: Page) -> Settled:
+        """What is on a page, as people or else the pipeline have it."""
+        known, label = self._document.page(page.page), self._labels.get(page.page)
+        return settle(page, known, label) if label else Settled(known.datasets() if known else [])
 
     def judge(self, page: Page) -> Judged | str:
         """The page as training material, or why it is left out."""
-        label = self._labels.get((self._document.source, page.page))
+        label, settled = self._labels.get(page.page), self._settled[page.page]
         if self._only_reviewed and not (label and label.page_complete):
             return "not reviewed completely"
-        if label is None:
-            return self._by_pipeline(page)
-        return self._by_person(page, label)
-
-    def _by_pipeline(self, page: Page) -> Judged | str:
-        known = self._document.page(page.page)
-        return self._status(page) or self._judged(page, known.datasets() if known else [], PIPELINE)
-
-    def _by_person(self, page: Page, label: PageLabel) -> Judged | str:
-        settled = settle(page, self._document.page(page.page), label)
         if settled.lost:
             return "a label whose place the text does not have any more"
-        who = f"person:{label.annotator}"
+        if label is None:
+            return self._status(page) or self._judged(page, settled.datasets, PIPELINE)
         if not label.page_complete:
-            return self._status(page) or self._judged(page, settled.datasets, f"{PIPELINE}+{who}")
+            return self._status(page) or self._judged(page, settled.datasets, f"{PIPELINE}+person:{label.annotator}")
+        if label.text_sha256 != text_hash(page):
+            return "reviewed completely, but its text has changed since"
         valid = [dataset for dataset in settled.datasets if dataset.valid]
-        return Judged(page, "positive" if valid else "negative", valid, who)
+        return Judged(page, "positive" if valid else "negative", valid, f"person:{label.annotator}")
 
     def _status(self, page: Page) -> str | None:
         status = self._document.page_status.get(str(page.page), "not_sent")
@@ -99,33 +102,49 @@ class Judge:
         if valid:
             return Judged(page, "positive", valid, label)
         index = PageIndex(page.text)
-        if any(index.locate(name) for name in self._names):
+        if any(index.locate(name) for name in self.names):
             return "no mention found, but a name found elsewhere in the document"
         return Judged(page, "negative", [], label)
 
 
-def examples(source: str, judged: Judged, system: str, most: int) -> Iterator[Example]:
-    """The rows of a page: one, or as many as it takes to keep each under `most` tokens, with all its mentions."""
-    answer = _answer(judged.datasets)
+def examples(source: str, judged: Judged, system: str, most: int) -> tuple[list[Example], int]:
+    """The rows of a page: one, or as many as it takes to keep each under `most` tokens, with all its mentions.
+
+    A part of a page with mentions that has none of its own may name one of them again: it is not given, and counted.
+    """
+    page, text = judged.page, judged.page.text
+    answer = _answer(judged.datasets, text, 0, len(text))
     room = most - count_tokens(system) - count_tokens(answer.model_dump_json()) - OVERHEAD
-    page = judged.page
-    for part, (start, end) in enumerate(cut(page.text, page.language, max(room, 100))):
+    made, left_out = [], 0
+    for part, (start, end) in enumerate(_cut_between(page, judged.datasets, max(room, 100))):
         inside = [one for one in judged.datasets if start <= (one.start or 0) < end]
-        yield Example(source, page.page, part, page.text[start:end], _answer(inside), judged.label)
+        if inside or judged.kind == "negative":
+            answer = _answer(inside, text, start, end)
+            made.append(Example(source, page.page, part, text[start:end], answer, judged.label))
+        else:
+            left_out += 1
+    return made, left_out
 
 
-def _names(document: Document) -> set[str]:
-    """Every name and acronym of a dataset that was found valid in the document."""
-    valid = [dataset for page in document.pages for dataset in page.datasets() if dataset.valid]
-    return {name for dataset in valid for name in (dataset.raw_name, dataset.harmonized_name, dataset.acronym) if name}
+def _cut_between(page: Page, datasets: list[Dataset], most: int) -> list[tuple[int, int]]:
+    """As `cut`, but never within a name."""
+    borders = [end for _, end in cut(page.text, page.language, most)]
+    for dataset in datasets:
+        within = (dataset.start or 0) + 1, dataset.end or 0
+        borders = [within[0] - 1 if within[0] <= border < within[1] else border for border in borders]
+    starts = [0, *borders[:-1]]
+    return [(start, end) for start, end in zip(starts, borders, strict=True) if start < end or not page.text]
 
 
-def _answer(datasets: list[Dataset]) -> ExtractionAnswer:
-    """The answer that the extraction should have given, in the page's own words."""
-    sentences: dict[tuple[int, str], list[ExtractedDataset]] = {}
+def _answer(datasets: list[Dataset], text: str, start: int, end: int) -> ExtractionAnswer:
+    """The answer that the extraction should have given to `text[start:end]`, in its own words."""
+    sentences: dict[tuple[int, int], list[ExtractedDataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: (dataset.start or 0, dataset.end or 0)):
         fields = {name: getattr(dataset, name) for name in ExtractedDataset.model_fields}
-        sentences.setdefault((dataset.sent_start or 0, dataset.sent or ""), []).append(ExtractedDataset(**fields))
-    in_order = sorted(sentences.items(), key=lambda item: item[0])
-    mentions = [ExtractedMention(mentioned_in=sent, datasets=found) for (_, sent), found in in_order]
+        sentence = max(start, dataset.sent_start or 0), min(end, dataset.sent_end or 0)
+        sentences.setdefault(sentence, []).append(ExtractedDataset(**fields))
+    mentions = [
+        ExtractedMention(mentioned_in=text[low:high].strip(), datasets=found)
+        for (low, high), found in sorted(sentences.items(), key=lambda item: item[0])
+    ]
     return ExtractionAnswer(dataset_used=bool(mentions), data_mentions=mentions)

@@ -13,9 +13,13 @@ UNMARKED = "not marked"
 
 @dataclass
 class Agreement:
-    """`pairs`: by field, what the one and the other said of each mention; `disagreements`: a line for each."""
+    """`other_texts`: pages that the two saw in different versions.
+
+    `pairs`: by field, what the one and the other said of each mention; `disagreements`: a line for each.
+    """
 
     pages: int = 0
+    other_texts: int = 0
     pairs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     disagreements: list[str] = field(default_factory=list)
 
@@ -34,6 +38,9 @@ def agreement(one: Iterable[PageLabel], other: Iterable[PageLabel]) -> Agreement
     first, second = _newest(one), _newest(other)
     result = Agreement(pairs={name: [] for name in ("valid", *FIELDS)})
     for place in sorted(first.keys() & second.keys()):
+        if first[place].text_sha256 != second[place].text_sha256:
+            result.other_texts += 1  # offsets in one text say nothing of the other
+            continue
         result.pages += 1
         _compare(first[place], second[place], result)
     return result

@@ -20,6 +20,6 @@ def read_any(path: Path) -> Iterator[PageLabel]:
             return labels_of(json.loads(path.read_bytes()))
     except OSError as error:
         raise LabelError(f"{path} cannot be read ({error.strerror}): name a file of labels.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise LabelError(f"{path} is no valid JSON: export it again.") from None
     return parse_labels(path)

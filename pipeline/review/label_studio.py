@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 from pipeline.errors import LabelError
 from pipeline.labels import FIELDS, Decision, MentionLabel, PageLabel
-from pipeline.records import Context, Relevance, Specificity
+from pipeline.records import Context, Relevance, Specificity, storable
 from pipeline.review.pages import ReviewMention, ReviewPage
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -84,6 +84,8 @@ def labels_of(exported: Any) -> Iterator[PageLabel]:
             for annotation in one["annotations"]:
                 if not annotation.get("was_cancelled"):
                     yield _label(one["data"], annotation, one.get("predictions") or [])
+    except RecursionError:
+        raise LabelError("This is no JSON export of a Label Studio project: export it as JSON.") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LabelError(f"This is no JSON export of a Label Studio project ({error!r}): export it as JSON.") from None
 
@@ -98,11 +100,23 @@ def _label(data: dict[str, Any], annotation: dict[str, Any], predictions: list[A
             regions[result["id"]] |= _said(result)
     text = data["text"]
     mentions = [_mention(said, text) for said in regions.values() if "start" in said]
+    mentions += _deleted(predictions, {(mention.start, mention.end) for mention in mentions}, text)
     return PageLabel(
         source=data["source"], page=data["page"], text_sha256=data["text_sha256"], annotator=_annotator(annotation),
         time=annotation.get("updated_at") or annotation.get("created_at") or "", page_complete=complete,
         mentions=sorted(mentions, key=lambda mention: (mention.start, mention.end)),
     )  # fmt: skip
+
+
+def _deleted(predictions: list[Any], kept: set[tuple[int, int]], text: str) -> Iterator[MentionLabel]:
+    """What was predicted and is not there any more was taken out by the annotator."""
+    results = [result for prediction in predictions if isinstance(prediction, dict) for result in prediction["result"]]
+    for start, end in {_span(result) for result in results if result["type"] == "labels"} - kept:
+        yield MentionLabel(decision="reject", start=start, end=end, quote=text[start:end])
+
+
+def _span(result: dict[str, Any]) -> tuple[int, int]:
+    return result["value"]["start"], result["value"]["end"]
 
 
 def _said(result: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +133,7 @@ def _mention(said: dict[str, Any], text: str) -> MentionLabel:
     added = said.get("origin") == "manual"
     changed = "changed" in said.get("origin", "")
     decision: Decision = "reject" if rejected else "add" if added else "edit" if changed else "accept"
-    fields = {name: said[name] for name in FIELDS if said.get(name)}
+    fields: dict[str, Any] = {name: storable(said[name]) for name in FIELDS if said.get(name)}
     start, end = said["start"], said["end"]
     return MentionLabel(decision=decision, start=start, end=end, quote=text[start:end], **fields)
 

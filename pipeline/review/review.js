@@ -137,14 +137,15 @@ function drawCards(page, mentions) {
 }
 
 function card(mention, number) {
-  const made = element("article", { className: verdict(mention) + (number === current.mention ? " current" : "") });
+  const isEdited = editing === spanOf(mention);
+  const classes = [verdict(mention), number === current.mention ? "current" : "", isEdited ? "edited" : ""];
+  const made = element("article", { className: classes.join(" ").trim() });
   made.addEventListener("click", () => number !== current.mention && choose(number));
   const by = mention.decision ? DECIDED[mention.decision] : `${verdict(mention)}, says the pipeline`;
   made.append(
     element("h3", { textContent: mention.quote.replace(/\s+/g, " ") }),
     element("div", { className: "state", textContent: by + (mention.invalid_reason ? `: ${mention.invalid_reason}` : "") }),
   );
-  const isEdited = editing === spanOf(mention);
   const actions = element("div", { className: "actions" });
   if (isEdited) {
     actions.append(button("Keep", () => keep(mention, made), "main"), button("Leave", () => { editing = null; draw(); }));
@@ -220,7 +221,15 @@ function drawList() {
 
 // Moving and editing
 
+// What is typed is kept when the reviewer goes on with something else.
+function keepEdited() {
+  const card = document.querySelector("article.edited");
+  const mention = mentionsOf(pages[current.page]).find((one) => spanOf(one) === editing);
+  if (card && mention) keep(mention, card);
+}
+
 function go(number) {
+  keepEdited();
   current = { page: Math.max(0, Math.min(number, pages.length - 1)), mention: 0 };
   editing = null;
   draw();
@@ -238,12 +247,14 @@ function step(direction) {
 }
 
 function choose(number) {
+  keepEdited();
   current.mention = number;
   draw();
   for (const found of document.querySelectorAll(".current")) found.scrollIntoView({ block: "nearest" });
 }
 
 function edit(mention) {
+  keepEdited();
   editing = spanOf(mention);
   current.mention = mentionsOf(pages[current.page]).findIndex((one) => spanOf(one) === editing);
   draw();
@@ -276,6 +287,9 @@ function add() {
   const found = selected();
   at("mark").hidden = true;
   if (!found) return;
+  keepEdited();
+  const known = mentionsOf(pages[current.page]).find((one) => spanOf(one) === spanOf(found));
+  if (known) return edit(known);
   const fields = Object.fromEntries(texts.map((name) => [name, null]));
   for (const [name, values] of Object.entries(choices)) fields[name] = values[0];
   const mention = { ...found, fields, decision: "add" };
@@ -333,10 +347,11 @@ function withMention(act) {
 }
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, select, textarea");
+  const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && editing) { editing = null; draw(); return; }
-  if (event.key === "Enter" && editing && typing) {
-    document.querySelector("article.current .actions button").click();
+  const card = event.target.closest("article.edited");
+  if (event.key === "Enter" && card && typing) {
+    card.querySelector(".actions button").click();
     event.preventDefault();
     return;
   }
@@ -352,6 +367,11 @@ at("next").addEventListener("click", () => step(1));
 at("previous").addEventListener("click", () => step(-1));
 at("download").addEventListener("click", download);
 at("only").addEventListener("change", draw);
+addEventListener("storage", (event) => {  // another tab has gone on with the same review
+  if (event.key !== key) return;
+  Object.assign(state, load());
+  draw();
+});
 at("annotator").value = state.annotator;
 at("annotator").addEventListener("input", (event) => { state.annotator = event.target.value.trim(); save(); });
 draw();
