@@ -15,8 +15,16 @@ function load() {
   }
 }
 
+// Another tab may have gone on with the same review: of each page the newest label counts.
+function takeOver(stored) {
+  for (const [place, label] of Object.entries(stored.pages)) {
+    if (!(state.pages[place]?.time >= label.time)) state.pages[place] = label;
+  }
+}
+
 function save() {
   try {
+    takeOver(load());
     localStorage.setItem(key, JSON.stringify(state));
     at("saved").textContent = "kept in this browser";
   } catch {
@@ -367,9 +375,9 @@ at("next").addEventListener("click", () => step(1));
 at("previous").addEventListener("click", () => step(-1));
 at("download").addEventListener("click", download);
 at("only").addEventListener("change", draw);
-addEventListener("storage", (event) => {  // another tab has gone on with the same review
+addEventListener("storage", (event) => {
   if (event.key !== key) return;
-  Object.assign(state, load());
+  takeOver(load());
   draw();
 });
 at("annotator").value = state.annotator;
