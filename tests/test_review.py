@@ -340,8 +340,11 @@ def test_two_tabs_of_one_review_keep_both(browser: Any, done: Project) -> None:
     one.keyboard.press("c")
     other.keyboard.press("n")
     other.keyboard.press("c")
-    one.reload()
-    assert "2 of 2 pages complete" in one.inner_text("#progress")
+    for tab in (one, other):  # they hear of each other by and by
+        tab.wait_for_function("document.getElementById('progress').textContent.startsWith('2 of 2')")
+    third = one.context.new_page()
+    third.goto(one.url)
+    third.wait_for_function("document.getElementById('progress').textContent.startsWith('2 of 2')")
 
 
 def test_nothing_from_a_paper_is_markup(browser: Any, project: Project, server: Server) -> None:

@@ -377,7 +377,10 @@ at("download").addEventListener("click", download);
 at("only").addEventListener("change", draw);
 addEventListener("storage", (event) => {
   if (event.key !== key) return;
-  takeOver(load());
+  const stored = load();
+  takeOver(stored);
+  // It may have been written before what is new here was seen there.
+  if (Object.entries(state.pages).some(([place, label]) => stored.pages[place]?.time !== label.time)) save();
   draw();
 });
 at("annotator").value = state.annotator;
