@@ -49,8 +49,8 @@ def ours(config: Config, folder: Path) -> int:
     """From PDFs to request files, in a new workspace. Returns the number of pages."""
     output = Path(tempfile.mkdtemp(dir=folder))
     with Runner(config.model_copy(update={"output_dir": output}), "benchmark") as runner:
-        asks = runner.questions("extraction", Selection())
-        made = plan(asks, runner._builder("extraction"), runner.ledger, runner.workspace, config, lambda made: True)
+        with runner.questions("extraction", Selection()) as asks:
+            made = plan(asks, runner._builder("extraction"), runner.ledger, runner.workspace, config, lambda made: True)
         assert made.to_send and list((output / "batches").glob("*/part-*.jsonl"))
         return sum(entry.n_pages for entry in manifest_entries(runner.workspace))
 
