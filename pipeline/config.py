@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -36,6 +36,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 ProviderKind = Literal["openai", "local"]
 Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def default_model_dir() -> Path:

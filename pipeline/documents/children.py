@@ -196,12 +196,11 @@ class _Children:
     def _taken(self, megabytes: int, fresh: bool) -> _Child:
         child = (None if fresh else self._idle_one(megabytes)) or _Child(megabytes)
         with self._lock:
-            self._busy.add(child)
-            stopped = self._stopped
-        if stopped:
-            child.kill()
-            raise Stopped
-        return child
+            if not self._stopped:
+                self._busy.add(child)
+                return child
+        child.close()
+        raise Stopped
 
     def stop(self) -> None:
         """End all that are reading, and let none start: the user does not want to wait for them."""

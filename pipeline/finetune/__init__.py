@@ -1,5 +1,6 @@
 """Final labels -> training data for a model of one's own."""
 
-from pipeline.finetune.generate import SPLITS, generate, split_of
+from pipeline.config import SPLITS
+from pipeline.finetune.generate import generate, split_of
 
 __all__ = ["SPLITS", "generate", "split_of"]

@@ -12,12 +12,12 @@ from typing import Any
 from tabulate import tabulate
 
 from pipeline.batches.cost import count_tokens
+from pipeline.config import SPLITS
 from pipeline.finetune.examples import OVERHEAD, Example
 from pipeline.finetune.formats import Format
 from pipeline.records import Document
 from pipeline.workspace import write_atomic
 
-SPLITS = ("train", "valid", "test")
 BUCKET = 250  # tokens
 PICTURE = "tokens.png"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from pipeline.config import Config, Split
+from pipeline.config import SPLITS, Config, Split
 from pipeline.documents.discover import load_text, manifest_entries
 from pipeline.errors import StageOrderError
 from pipeline.finetune.card import Card, write_card
@@ -25,7 +25,6 @@ from pipeline.records import Document
 from pipeline.stages.base import read_prompt
 from pipeline.workspace import ReplacedFile, Workspace, replacing, write_atomic
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 PROMPT = "extraction_finetuned"
 
 

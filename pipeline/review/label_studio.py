@@ -17,6 +17,7 @@ from pipeline.errors import LabelError
 from pipeline.labels import FIELDS, Decision, MentionLabel, PageLabel
 from pipeline.records import Context, Relevance, Specificity, storable
 from pipeline.review.pages import ReviewMention, ReviewPage
+from pipeline.workspace import replacing
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "verdict": ("valid", "invalid"),
@@ -66,8 +67,6 @@ def _results(region: str, mention: ReviewMention) -> Iterator[dict[str, Any]]:
 
 def write_tasks(pages: Iterable[ReviewPage], path: Path) -> int:
     """A JSON array of tasks, written one by one. Returns how many."""
-    from pipeline.workspace import replacing
-
     count = 0
     with replacing(path) as file:
         for page in pages:
