@@ -1,39 +1,55 @@
-# make demo   the whole pipeline on the sample paper, without a key
-# make test   the tests
+# make demo        the whole pipeline on the sample paper, without a key
+# make test        the tests
+# make test-slow   the tests that take minutes; they download the embedded model (1.1 GB, once)
+# make check       linting, formatting, types
+# make style       how long and how complex the functions are
+# make notebook    run the batch notebook and save its output
+#
+# make test PYTHON=python3.13 VENV=.venv-3.13 uses another Python, in a virtual environment of its own.
+# make test ARGS="-k review" passes arguments to pytest.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pipeline $(wildcard *.py)
 
-.PHONY: demo test test-slow check paper label-studio
+.PHONY: demo test test-slow check style notebook paper label-studio
 
-demo: .venv/local.done
+demo: $(VENV)/local.done
 	$(BIN)/python examples/demo/run_demo.py
 
-test: .venv/dev.done
-	$(BIN)/python -m pytest
+test: $(VENV)/dev.done
+	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: .venv/dev.done .venv/local.done
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/dev.done $(VENV)/local.done
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
-check: .venv/dev.done
+check: $(VENV)/dev.done
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-label-studio: .venv-label-studio/done # for a slow test; it needs an environment of its own
+style: $(BIN)/python
+	$(BIN)/python tools/style.py $(SOURCES)
+
+notebook: $(VENV)/dev.done
+	$(BIN)/python tools/run_notebook.py examples/batch-processing-example.ipynb
+
+paper: $(VENV)/dev.done
+	$(BIN)/python examples/papers/make_paper.py
+
+# For a slow test. Label Studio needs an environment of its own, because it requires an older openai package.
+label-studio: .venv-label-studio/done
 
 .venv-label-studio/done:
 	$(PYTHON) -m venv .venv-label-studio
 	.venv-label-studio/bin/python -m pip install --quiet 'label-studio==1.23.2'
 	touch $@
 
-paper: .venv/dev.done
-	$(BIN)/python examples/papers/make_paper.py
-
 $(BIN)/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/local.done: requirements.txt requirements-local.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --requirement requirements-local.txt
+$(VENV)/local.done: requirements.txt requirements-local.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-local.txt
 	touch $@
 
-.venv/dev.done: requirements.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/dev.done: requirements.txt requirements-cluster.txt requirements-plots.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@

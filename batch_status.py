@@ -1,84 +1,89 @@
-"""What the submitted batches are doing. Looking takes no lock and changes nothing.
+"""Show the status of all submitted batches. Changes nothing, and works while another command runs.
 
 python batch_status.py --watch
 python batch_status.py --cancel all
 python batch_status.py --resolve 7 lost
 python batch_status.py --clean-remote
 
-Exit status: 0 nothing to do, 3 a submission has to be settled, 4 answers are ready to be retrieved.
+Exit status: 0 nothing to do, 3 a submission must be settled, 4 answers can be retrieved.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from pipeline.runner import Runner
+    from pipeline.batches.session import Session
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     options = _parser().parse_args(argv)
-    return guarded(lambda: _main(options))
+    return guarded(lambda: _main(options, clock))
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser("Show every batch and every stage.", processes=None)
+    made = parser("Show the status of all batches and stages.", processes=None)
     one = made.add_mutually_exclusive_group()
-    one.add_argument("--watch", action="store_true", help="show it again every POLL_SECONDS while anything is running")
-    one.add_argument("--cancel", metavar="ID|all", help="cancel a batch (its number or id), or all; answers are kept")
-    help_resolve = "settle what the program cannot: ID lost (ask again), ID sent, or ID sent:BATCH_ID"
-    one.add_argument("--resolve", nargs=2, metavar=("ID", "VERDICT"), help=help_resolve)
-    help_clean = "delete from the provider the files whose content is safe on this disk"
-    one.add_argument("--clean-remote", action="store_true", help=help_clean)
+    one.add_argument("--watch", action="store_true", help="show it again every POLL_SECONDS while a batch is running")
+    one.add_argument(
+        "--cancel", metavar="ID|all", help="cancel a batch (by its number or id) or all; answers so far are kept"
+    )
+    one.add_argument(
+        "--resolve", nargs=2, metavar=("ID", "ANSWER"),
+        help="settle an unclear submission: ID lost (send it again), ID sent (search for it), or ID sent:BATCH_ID",
+    )  # fmt: skip
+    one.add_argument(
+        "--clean-remote", action="store_true", help="delete files at the provider that are completely on this disk"
+    )
     return made
 
 
-def _main(options: argparse.Namespace) -> int:
-    from pipeline.batches import control
-    from pipeline.runner import Runner
+def _main(options: argparse.Namespace, clock: Clock) -> int:
+    from pipeline.batches import administration
+    from pipeline.cli.session import open_session
 
-    with Runner.from_file(options.config, "batch_status.py") as runner:
+    with open_session(options.config, "batch_status.py", clock) as session:
         if options.cancel:
-            return _told(runner, lambda: control.cancel(options.cancel, runner.ledger, runner.provider))
-        parts = runner.ledger, runner.workspace, runner.provider
+            return _print_all(session, lambda: administration.cancel(session, options.cancel))
         if options.resolve:
-            which, verdict = options.resolve
-            return _told(runner, lambda: [control.resolve(which, verdict, *parts)])
+            return _print_all(session, lambda: [administration.resolve(session, *options.resolve)])
         if options.clean_remote:
-            return _told(runner, lambda: control.clean_remote(*parts))
-        return _watch(runner) if options.watch else _show(runner)[0]
+            return _print_all(session, lambda: administration.clean_remote(session))
+        return _watch(session) if options.watch else _show(session)[0]
 
 
-def _told(runner: Runner, work: Callable[[], Iterable[str]]) -> int:
-    with runner.lock():
+def _print_all(session: Session, work: Callable[[], Iterable[str]]) -> int:
+    with session.lock():
         for sentence in work():
             print(sentence)
     return OK
 
 
-def _watch(runner: Runner) -> int:
+def _watch(session: Session) -> int:
     while True:
         if sys.stdout.isatty():
-            print("\033[2J\033[H", end="")
-        status, running = _show(runner)
+            print("\033[2J\033[H", end="")  # clear the screen
+        status, running = _show(session)
         if not running:
             return status
-        time.sleep(runner.config.poll_seconds)
+        session.clock.sleep(session.config.poll_seconds)
 
 
-def _show(runner: Runner) -> tuple[int, bool]:
-    """(exit status, whether anything is still running)."""
-    from pipeline.batches.status import look
+def _show(session: Session) -> tuple[int, bool]:
+    """(exit status, whether a batch is still running)."""
+    from pipeline.batches.status import read_status
+    from pipeline.cli.status_table import exit_status, print_status
+    from pipeline.workflow.counts import stage_counts
 
-    seen = look(runner.ledger, lambda: runner.provider)
-    print(seen.text(runner.stage_counts()))
-    return seen.exit_status, seen.running
+    report = read_status(session)
+    print_status(report, stage_counts(session))
+    return exit_status(report), report.running
 
 
 if __name__ == "__main__":

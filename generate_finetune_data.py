@@ -1,4 +1,4 @@
-"""Make fine-tuning data from the final labels: train, valid and test JSONL under extraction_outputs/finetune/.
+"""Write training data from the final labels: train, valid and test JSONL in extraction_outputs/finetune/.
 
 python generate_finetune_data.py
 python generate_finetune_data.py --format sharegpt --only-reviewed
@@ -10,32 +10,52 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipeline.cli import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.words import counted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = parser("Final labels -> JSONL for training, split by document.", processes=None)
-    forms = ("openai", "sharegpt", "alpaca")  # as in pipeline.finetune.formats, which takes too long to load for --help
-    made.add_argument("--format", choices=forms, default="openai", help="of the rows (default: openai, chat messages)")
-    made.add_argument("--only-reviewed", action="store_true", help="take only pages that people have completed")
+    made = parser(
+        "Write training data for fine-tuning from the final labels. Human labels override the pipeline. The files "
+        "train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
+        "OUTPUT_DIR.",
+        processes=None,
+    )
+    # The same as FORMATS in pipeline.finetune.formats, which takes too long to load for --help.
+    formats = ("openai", "sharegpt", "alpaca")
+    help_format = (
+        "format of each row: openai (chat messages, also for TRL), sharegpt (conversations) or alpaca (instruction, "
+        "input, output) (default: openai)"
+    )
+    made.add_argument("--format", choices=formats, default="openai", help=help_format)
+    help_reviewed = "use only pages that a person has marked as complete (default: all pages with final labels)"
+    made.add_argument("--only-reviewed", action="store_true", help=help_reviewed)
     options = made.parse_args(argv)
-    return guarded(lambda: _main(options))
+    return guarded(lambda: _generate(options))
 
 
-def _main(options: argparse.Namespace) -> int:
+def _generate(options: argparse.Namespace) -> int:
     from pipeline.config import load_config
     from pipeline.finetune import SPLITS, generate
     from pipeline.workspace import Workspace
 
     config = load_config(options.config)
     workspace = Workspace(config.output_dir)
-    made = generate(config, workspace, options.format, options.only_reviewed)
+    generated = generate(config, workspace, options.format, options.only_reviewed)
+    card = generated.card
     for split in SPLITS:
-        positive, negative = made.rows[split, "positive"], made.rows[split, "negative"]
-        print(f"{split}: {made.documents[split]} documents, {positive} positive and {negative} negative pages")
-    for why, count in sorted(made.left_out.items()):
-        print(f"left out: {count} pages: {why}")
+        positive, negative = card.rows[split, "positive"], card.rows[split, "negative"]
+        print(
+            f"{split}: {counted(generated.documents[split], 'document')}, "
+            f"{positive:,} positive and {counted(negative, 'negative row')}"
+        )
+    for reason, count in sorted(card.left_out.items()):
+        print(f"left out: {counted(count, 'page')} ({reason})")
+    if parts := card.left_out_parts:
+        print(f"left out: {counted(parts, 'part')} without a mention, of long pages with mentions")
     print(f"Written to {workspace.finetune}")
+    if not generated.has_histogram:
+        print("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
     return OK
 
 

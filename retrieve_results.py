@@ -1,4 +1,4 @@
-"""Download the batches of a stage that have ended, and merge their answers per document.
+"""Download finished batches of a stage and merge their answers, one file per document.
 
 python retrieve_results.py --process extraction
 python retrieve_results.py --process judge --wait
@@ -11,29 +11,34 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipeline.cli import guarded, parser
+from pipeline.cli.arguments import guarded, parser
+from pipeline.clock import SYSTEM_CLOCK, Clock
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    made = parser("Bring in what the batches of a stage have answered.")
-    made.add_argument("--wait", action="store_true", help="stay until all batches have ended")
-    help_results = "take these result files, made or fetched elsewhere (or ids of batches, to be downloaded)"
-    made.add_argument("--results", nargs="+", metavar="FILE", help=help_results)
+def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
+    made = parser("Download and merge finished batches.")
+    made.add_argument("--wait", action="store_true", help="wait until all batches of the stage have ended")
+    made.add_argument(
+        "--results", nargs="+", metavar="FILE",
+        help="import result files produced elsewhere, or batch ids, whose results are downloaded",
+    )  # fmt: skip
     options = made.parse_args(argv)
-    return guarded(lambda: _main(options))
+    return guarded(lambda: _main(options, clock))
 
 
-def _main(options: argparse.Namespace) -> int:
-    from pipeline import summary
-    from pipeline.runner import Runner
+def _main(options: argparse.Namespace, clock: Clock) -> int:
+    from pipeline.cli import summary
+    from pipeline.cli.session import open_session
+    from pipeline.workflow.retrieve import retrieve, retrieve_all, retrieve_from
 
-    with Runner.from_file(options.config, f"retrieve_results.py --process {options.process}") as runner:
+    process = options.process
+    with open_session(options.config, f"retrieve_results.py --process {process}", clock) as session:
         if options.results:
-            report = runner.bring(options.process, options.results)
+            report = retrieve_from(session, process, options.results)
         else:
-            report = runner.follow(options.process) if options.wait else runner.retrieve(options.process)
-        summary.print_problems(report)
-        summary.print_retrieved(options.process, report, runner)
+            report = (retrieve_all if options.wait else retrieve)(session, process)
+        summary.print_problems(report.merged)
+        summary.print_retrieved(process, report, session)
     return summary.exit_status(report)
 
 

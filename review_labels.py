@@ -1,4 +1,4 @@
-"""Labels out to people, and their corrections back in.
+"""Human review: write the review page or Label Studio tasks, import labels, compare two annotators.
 
 python review_labels.py --html
 python review_labels.py --export label-studio --documents 'reports/*'
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.words import counted
 
 if TYPE_CHECKING:
     from pipeline.selection import Selection
@@ -22,25 +23,37 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
-    return guarded(lambda: _main(options))
+    made = parser(
+        "Let people review the dataset mentions that were found. Files go to the folder review in OUTPUT_DIR, imported "
+        "labels to labels.jsonl in OUTPUT_DIR.",
+        processes=None,
+    )
+    action = made.add_mutually_exclusive_group(required=True)
+    help_html = "write review.html, a page for reviewing in the browser without a server or network"
+    action.add_argument("--html", action="store_true", help=help_html)
+    help_export = (
+        "write label-studio.json (tasks) and label-studio.xml (labelling interface) for a Label Studio project"
+    )
+    action.add_argument("--export", choices=("label-studio",), help=help_export)
+    help_import = "import labels: a labels.jsonl from the review page, or a JSON export of a Label Studio project"
+    action.add_argument("--import", dest="labels", type=Path, metavar="FILE", help=help_import)
+    help_agreement = (
+        "compare the label files of two annotators: print agreement and Cohen's kappa for each field, and every "
+        "mention on which they differ"
+    )
+    action.add_argument("--agreement", type=Path, nargs=2, metavar="FILE", help=help_agreement)
+    help_documents = (
+        "with --html or --export: only documents whose id (path under INPUT_DIR without .pdf) matches, for example "
+        "'reports/*' (default: all)"
+    )
+    made.add_argument("--documents", metavar="GLOB", help=help_documents)
+    help_limit = "with --html or --export: only the first N documents (default: all)"
+    made.add_argument("--limit", type=int, metavar="N", help=help_limit)
+    options = made.parse_args(argv)
+    return guarded(lambda: _run(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = parser("Have people review what was found.", processes=None)
-    one = made.add_mutually_exclusive_group(required=True)
-    one.add_argument("--html", action="store_true", help="write one page for the browser, to be used without a server")
-    one.add_argument("--export", choices=("label-studio",), help="write tasks and a labelling configuration")
-    help_import = "take labels: a labels.jsonl, or the JSON export of a Label Studio project"
-    one.add_argument("--import", dest="labels", type=Path, metavar="FILE", help=help_import)
-    help_agreement = "compare two annotators: Cohen's kappa by field, and where they differ"
-    one.add_argument("--agreement", type=Path, nargs=2, metavar="FILE", help=help_agreement)
-    made.add_argument("--documents", metavar="GLOB", help="only documents whose id matches, e.g. 'reports/*'")
-    made.add_argument("--limit", type=int, metavar="N", help="only the first N documents (default: all)")
-    return made
-
-
-def _main(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from pipeline.config import load_config
     from pipeline.selection import Selection
     from pipeline.workspace import Workspace
@@ -48,42 +61,45 @@ def _main(options: argparse.Namespace) -> int:
     if options.agreement:
         return _agreement(*options.agreement)
     workspace = Workspace(load_config(options.config).output_dir)
-    selection = Selection(options.limit, options.documents)
     if options.labels:
         return _import(options.labels, workspace)
+    selection = Selection(options.limit, options.documents)
     return _html(workspace, selection) if options.html else _export(workspace, selection)
 
 
 def _html(workspace: Workspace, selection: Selection) -> int:
     from pipeline.review.html import write_html
-    from pipeline.review.pages import review_pages
+    from pipeline.review.review_pages import review_pages
 
     path = workspace.review / "review.html"
     count = write_html(review_pages(workspace, selection), path)
-    print(f"{count} pages in {path}: open it in a browser; what you download is for  review_labels.py --import")
+    print(f"{counted(count, 'page')} written to {path}")
+    print("Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE")
     return OK
 
 
 def _export(workspace: Workspace, selection: Selection) -> int:
+    from pipeline.files import write_atomic
     from pipeline.review.label_studio import labelling_config, write_tasks
-    from pipeline.review.pages import review_pages
-    from pipeline.workspace import write_atomic
+    from pipeline.review.review_pages import review_pages
 
     tasks, interface = workspace.review / "label-studio.json", workspace.review / "label-studio.xml"
     count = write_tasks(review_pages(workspace, selection), tasks)
     write_atomic(interface, labelling_config().encode())
-    print(f"{count} tasks in {tasks}: import them into a project whose labelling interface is {interface}")
+    print(f"{counted(count, 'task')} written to {tasks}")
+    print(f"Next: create a Label Studio project with the labelling interface in {interface}, and import the tasks")
     return OK
 
 
 def _import(path: Path, workspace: Workspace) -> int:
-    from pipeline.labels import add_labels
-    from pipeline.review.importing import read_any
+    from pipeline.review.importing import read_labels
+    from pipeline.review.labels import add_labels
 
-    labels = list(read_any(path))
-    count = add_labels(labels, workspace)
+    labels = list(read_labels(path))
+    changed = add_labels(labels, workspace)
     mentions = sum(len(label.mentions) for label in labels)
-    print(f"{len(labels)} pages with {mentions} mentions were read; {count} are new in {workspace.labels}")
+    print(f"{path}: labels of {counted(len(labels), 'page')} with {counted(mentions, 'mention')}")
+    print(f"{workspace.labels}: {counted(changed, 'row')} added or replaced")
     print("Next: python generate_finetune_data.py")
     return OK
 
@@ -92,17 +108,18 @@ def _agreement(one: Path, other: Path) -> int:
     from tabulate import tabulate
 
     from pipeline.review.agreement import agreement
-    from pipeline.review.importing import read_any
+    from pipeline.review.importing import read_labels
 
-    found = agreement(read_any(one), read_any(other))
+    found = agreement(read_labels(one), read_labels(other))
+    print(f"{counted(found.pages, 'page was', 'pages were')} labelled by both annotators")
+    if found.different_texts:
+        pages = counted(found.different_texts, "more page was", "more pages were")
+        print(f"{pages} labelled by both, but on different versions of the text, and not compared")
     rows = [
-        [name, count, f"{100 * same:.1f} %", "-" if kappa is None else f"{kappa:.2f}"]
+        (name, count, f"{100 * same:.1f} %", "-" if kappa is None else f"{kappa:.2f}")
         for name, count, same, kappa in found.rows()
     ]
-    print(f"{found.pages} pages were labelled by both")
-    if found.other_texts:
-        print(f"{found.other_texts} more were labelled on different texts, and are not compared")
-    print(tabulate(rows, headers=("field", "mentions", "the same", "kappa"), disable_numparse=True))
+    print(tabulate(rows, headers=("field", "mentions", "agreement", "kappa"), disable_numparse=True))
     for line in found.disagreements:
         print(line)
     return OK

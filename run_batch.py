@@ -1,4 +1,4 @@
-"""Build one stage's requests from the PDFs in input/ and submit them as batches.
+"""Build the requests of one stage from the PDFs in input/ and submit them as batches.
 
 python run_batch.py --check
 python run_batch.py --process extraction --dry-run
@@ -14,102 +14,110 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli import OK, PROCESSES, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.clock import SYSTEM_CLOCK, Clock
+from pipeline.processes import FINAL, PROCESSES
 
 if TYPE_CHECKING:
-    from pipeline.runner import Orders, Runner
-    from pipeline.selection import Selection
+    from pipeline.batches.session import Session
+    from pipeline.workflow.run_stage import RunOptions
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
+    made = _parser()
+    options = made.parse_args(argv)
     if not options.process and not options.check:
-        _parser().error("say which stage, with --process, or --check")
-    again = " (without --again once batch_status.py shows its batches)" if options.again else ""
-    return guarded(lambda: _main(options), f"run the same command{again}")
+        made.error("give a stage with --process, or use --check")
+    # With --again, the same command would open another round of questions.
+    again = " (without --again if batch_status.py shows its batches)" if options.again else ""
+    return guarded(lambda: _main(options, clock), f"run the same command{again}")
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(
-        "Ask a stage's question about every page that has no answer yet.", (*PROCESSES, "all"), required=False
-    )
-    made.add_argument("--check", action="store_true", help="list what is in the input folder, and send nothing")
-    made.add_argument("--dry-run", action="store_true", help="say what it would cost, and send nothing (needs no key)")
-    made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages anew")
-    made.add_argument("--wait", action="store_true", help="follow the batches, collect and merge them as they end")
-    made.add_argument("--limit", type=int, metavar="N", help="send the first N documents only (default: all)")
-    made.add_argument("--documents", metavar="GLOB", help="send documents whose id matches, e.g. 'reports/*'")
-    made.add_argument("--pages", metavar="A-B", help="send these pages of each document only, e.g. 1-5")
+        "Submit the questions of one stage about every page that has no answer yet.",
+        (*PROCESSES, "all"), required=False,
+    )  # fmt: skip
+    made.add_argument("--check", action="store_true", help="list the papers in the input folder; send nothing")
+    made.add_argument("--dry-run", action="store_true", help="show the price; send nothing (needs no key)")
+    made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages again")
+    made.add_argument("--wait", action="store_true", help="wait for the batches, and merge the answers as they arrive")
+    made.add_argument("--limit", type=int, metavar="N", help="send only the first N documents (default: all)")
+    made.add_argument("--documents", metavar="GLOB", help="send only documents whose id matches, e.g. 'reports/*'")
+    made.add_argument("--pages", metavar="A-B", help="send only these pages of each document, e.g. 1-5")
     made.add_argument(
         "--again", nargs="?", const="all", choices=("all", "failed"),
-        help="set the old answers aside and ask anew; 'failed': only what was given up",
+        help="ask again although nothing has changed; with 'failed', only questions that were given up",
     )  # fmt: skip
     return made
 
 
-def _main(options: argparse.Namespace) -> int:
-    from pipeline.batches.plan import Again
-    from pipeline.runner import Orders, Runner
-    from pipeline.selection import Selection, check_pages
+def _main(options: argparse.Namespace, clock: Clock) -> int:
+    from pipeline.cli.quote import print_quote
+    from pipeline.cli.session import open_session
+    from pipeline.selection import Selection, parse_pages
+    from pipeline.workflow.run_stage import RunOptions
 
     if options.check:
-        with Runner.from_file(options.config, "run_batch.py --check") as runner:
-            return _check(runner)
-    pages = check_pages(options.pages) if options.pages else None
+        with open_session(options.config, "run_batch.py --check", clock) as session:
+            return _check(session)
+    pages = parse_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    again = Again(only_failed=options.again == "failed") if options.again else None
-    orders = Orders(yes=options.yes, dry_run=options.dry_run, again=again)
-    with Runner.from_file(options.config, f"run_batch.py --process {options.process}") as runner:
+    run = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again)
+    with open_session(options.config, f"run_batch.py --process {options.process}", clock) as session:
         if options.process != "all":
-            return _stage(runner, options.process, selection, orders, options.wait)[0]
-        return _price_all(runner, selection, orders) if orders.dry_run else _all(runner, selection, orders)
+            return _stage(session, options.process, run, options.wait)[0]
+        return _price_all(session, run) if options.dry_run else _run_all(session, run)
 
 
-def _check(runner: Runner) -> int:
-    from pipeline import summary
+def _check(session: Session) -> int:
+    from pipeline.cli.check_table import print_papers, print_totals
+    from pipeline.workflow.check import InputTotals, check_input
 
-    return summary.print_checked(runner.check(print))
+    totals = InputTotals()
+    print_papers(check_input(session, totals))
+    return print_totals(totals)
 
 
-def _price_all(runner: Runner, selection: Selection, orders: Orders) -> int:
-    """What is known so far: a stage can be priced when the one before has answered."""
+def _price_all(session: Session, options: RunOptions) -> int:
+    """The price of every stage that can be priced: the stage before it must have answered."""
     from pipeline.errors import StageOrderError
 
     worst = OK
     for process in PROCESSES:
         try:
-            worst = max(worst, _stage(runner, process, selection, orders, wait=False)[0])
+            worst = max(worst, _stage(session, process, options, wait=False)[0])
         except StageOrderError as reason:
-            print(f"{process}: cannot be priced yet. {reason}")
+            print(f"{process}: no price yet. {reason}")
     return worst
 
 
-def _all(runner: Runner, selection: Selection, orders: Orders) -> int:
-    """Every stage, one after the other, unless one is refused as a whole."""
+def _run_all(session: Session, options: RunOptions) -> int:
+    """All stages, one after the other, until one needs the user."""
     worst = OK
     for process in PROCESSES:
-        status, must_stop = _stage(runner, process, selection, orders, wait=True, then=process == PROCESSES[-1])
+        status, must_stop = _stage(session, process, options, wait=True, show_next=process == FINAL)
         worst = max(worst, status)
         if must_stop:
             break
     return worst
 
 
-def _stage(
-    runner: Runner, process: str, selection: Selection, orders: Orders, wait: bool, then: bool = True
-) -> tuple[int, bool]:
-    """(exit status, whether the stages after it are pointless)."""
-    from pipeline import summary
+def _stage(session: Session, process: str, options: RunOptions, wait: bool, show_next: bool = True) -> tuple[int, bool]:
+    """(exit status, whether the stages after it should not be started)."""
+    from pipeline.cli import summary
+    from pipeline.workflow.retrieve import run_and_wait
+    from pipeline.workflow.run_stage import run_stage
 
-    work = runner.run_and_follow if wait and not orders.dry_run else runner.run
-    report = work(process, selection, orders, summary.print_quote)
-    summary.print_problems(report)
-    if orders.dry_run:
+    wait = wait and not options.dry_run
+    report = (run_and_wait if wait else run_stage)(session, process, options)
+    summary.print_problems(report.merged)
+    if options.dry_run:
         print("Dry run: nothing was sent.")
     elif wait:
-        summary.print_retrieved(process, report, runner, then)
+        summary.print_retrieved(process, report, session, show_next)
     else:
-        summary.print_run(process, report, runner)
+        summary.print_submitted(process, report, session)
     return summary.exit_status(report), report.must_stop
 
 

@@ -1,15 +1,14 @@
-"""How fast questions are planned, written, collected and merged, and that memory stays flat.
+"""How fast questions are planned, written, collected and merged, and whether memory stays flat.
 
     python benchmarks/batches.py                    # 100,000 and 1,000,000 questions
     python benchmarks/batches.py --asks 10000
     python benchmarks/batches.py --asks 30000 --every 1            # every page has a mention
-    python benchmarks/batches.py --asks 30000 --every 1 --changed  # with a letter changed in its name and its sentence
+    python benchmarks/batches.py --asks 30000 --every 1 --changed  # with a letter changed in each quotation
 
-Synthetic papers of 30 pages, request lines of 5 KB. Every fourth page (`--every`) has a mention whose name and sentence
-stand in the page letter by letter, unless `--changed`. Nothing is sent: the answers are written where a download would
-put them. Each size runs in a process of its own, so that its peak memory is its own. Baselines, in the same process on
-the same bytes: `json.loads` of every answer, and SQLite inserting as many rows in one transaction, under the ledger's
-own pragmas.
+The papers are synthetic: 30 pages each, request lines of 5 KB. Every fourth page (`--every`) has a mention, quoted
+exactly unless `--changed` is given. Nothing is sent: the answers are written where a download would put them. Each size
+runs in its own process, so that its peak memory is measured alone. The baselines run in the same process on the same
+bytes: `json.loads` of every answer, and SQLite inserting as many rows in one transaction with the ledger's settings.
 """
 
 from __future__ import annotations
@@ -33,20 +32,21 @@ sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate  # noqa: E402
 
-from pipeline.batches.collect import Collected, Collector  # noqa: E402
-from pipeline.batches.ledger import Ledger, custom_id  # noqa: E402
-from pipeline.batches.plan import plan  # noqa: E402
-from pipeline.batches.requests import RequestBuilder  # noqa: E402
+from pipeline.batches.collect import Collected, collect  # noqa: E402
+from pipeline.batches.plan import DocumentQuestions, PlanOptions, plan  # noqa: E402
+from pipeline.batches.session import Session, StageRun  # noqa: E402
 from pipeline.batches.submit import submit  # noqa: E402
 from pipeline.config import load_config  # noqa: E402
-from pipeline.documents.discover import load_text, manifest_entries  # noqa: E402
-from pipeline.merge import merge_stage  # noqa: E402
+from pipeline.files import write_atomic  # noqa: E402
+from pipeline.ledger.ids import AttemptId  # noqa: E402
 from pipeline.providers.base import BatchInfo  # noqa: E402
 from pipeline.providers.openai import OpenAIProvider  # noqa: E402
-from pipeline.records import ManifestEntry, Page, PageText  # noqa: E402
-from pipeline.stages import STAGES  # noqa: E402
-from pipeline.stages.base import Rules  # noqa: E402
-from pipeline.workspace import Workspace, write_atomic  # noqa: E402
+from pipeline.records import Ask, ManifestEntry, Page, PageText  # noqa: E402
+from pipeline.stages import get_stage  # noqa: E402
+from pipeline.stages.base import AskRules  # noqa: E402
+from pipeline.store import load_text, manifest_entries  # noqa: E402
+from pipeline.workflow.merge import merge_stage  # noqa: E402
+from pipeline.workspace import Workspace  # noqa: E402
 
 PAGES = 30  # of a paper
 LINE_BYTES = 5_000  # of a request
@@ -59,13 +59,13 @@ BODIES = 200  # different page texts; each page adds a line of its own
 
 
 class Replay(OpenAIProvider):
-    """Says of every batch that it is completed; its answers lie in the workspace already."""
+    """Reports every batch as completed. The answers are already in the workspace."""
 
     def upload(self, path: Path) -> str:
         return path.stem
 
     def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
-        return self.status(f"batch_{metadata['shard']}")
+        return self.status(f"batch_{metadata['part']}")
 
     def status(self, batch_id: str) -> BatchInfo:
         return BatchInfo(batch_id, "completed", output_file_id="output", done=1)
@@ -82,7 +82,7 @@ def bodies(size: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Mentions:
-    """On every so manieth page; `changed`: quoted with a letter changed."""
+    """Pages with a mention: every N-th. `changed`: quoted with a letter changed."""
 
     every: int = 4
     changed: bool = False
@@ -90,7 +90,7 @@ class Mentions:
     def on(self, page: int) -> bool:
         return page % self.every == 0
 
-    def said(self, text: str) -> str:
+    def quoted(self, text: str) -> str:
         return text.replace("House", "Hoase") if self.changed else text
 
 
@@ -121,19 +121,21 @@ def write_papers(workspace: Workspace, asks: int, size: int, mentions: Mentions)
             manifest.write(entry.model_dump_json() + "\n")
 
 
-def write_answers(workspace: Workspace, ledger: Ledger, mentions: Mentions) -> None:
+def write_answers(run: StageRun, mentions: Mentions) -> None:
     """The result file of every batch, in the shape and about the size of real ones."""
     query = (
         "SELECT key, generation, number, page FROM attempt"
-        " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation) WHERE shard = ?"
+        " CROSS JOIN ask INDEXED BY ask_key USING (key, process, generation) WHERE batch = ?"
     )
-    for shard in ledger.shards(PROCESS):
-        places = {custom_id(PROCESS, *row[:3]): row[3] for row in ledger._all(query, shard.id)}
-        order = sorted(places, key=hash)  # not that of the requests
-        path = workspace.results(PROCESS, f"batch_{shard.id}", "output")
-        with path.open("w") as file:
-            for name in order:
-                file.write(json.dumps(result_row(name, places[name], mentions)) + "\n")
+    with closing(sqlite3.connect(run.workspace.ledger)) as database:
+        for batch in run.batches():
+            rows = database.execute(query, (batch.id,)).fetchall()
+            places = {AttemptId(PROCESS, *row[:3]).custom_id: row[3] for row in rows}
+            order = sorted(places, key=hash)  # not that of the requests
+            path = run.workspace.results(PROCESS, f"batch_{batch.id}", "output")
+            with path.open("w") as file:
+                for name in order:
+                    file.write(json.dumps(result_row(name, places[name], mentions)) + "\n")
 
 
 def result_row(name: str, page: int, mentions: Mentions) -> dict[str, object]:
@@ -141,8 +143,8 @@ def result_row(name: str, page: int, mentions: Mentions) -> dict[str, object]:
     fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "data_type"))
     fields |= {"year": "2010", "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant"}
     mention = {
-        "datasets": [{"raw_name": mentions.said(name_on(page)), **fields}],
-        "mentioned_in": mentions.said(sentence_on(page)),
+        "datasets": [{"raw_name": mentions.quoted(name_on(page)), **fields}],
+        "mentioned_in": mentions.quoted(sentence_on(page)),
     }
     content = json.dumps({"dataset_used": found, "data_mentions": [mention] if found else []})
     message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
@@ -170,28 +172,25 @@ class Clock:
         self.seconds[step] = time.perf_counter() - started
 
 
-def run(asks: int, folder: Path, mentions: Mentions) -> dict[str, float]:
+def measure(asks: int, folder: Path, mentions: Mentions) -> dict[str, float]:
     """All steps over `asks` questions. Returns seconds by step, and bytes and megabytes."""
     asks -= asks % PAGES
     config = load_config().model_copy(update={"output_dir": folder})
-    workspace, clock = Workspace(folder), Clock()
-    workspace.prepare()
-    stage, provider = STAGES[PROCESS], Replay(config)
-    builder = RequestBuilder.make(PROCESS, stage.system_prompt(config, False), stage.response_format, provider, config)
-    write_papers(workspace, asks, LINE_BYTES - line_overhead(builder), mentions)
-    with closing(Ledger(workspace.ledger)) as ledger:
+    clock, stage = Clock(), get_stage(PROCESS)
+    with Session(config, "benchmark") as session:
+        workspace = session.workspace
+        run = StageRun(stage, config, workspace, session.ledger, Replay(config, workspace))
+        write_papers(workspace, asks, LINE_BYTES - line_overhead(run), mentions)
         with clock("plan and write"):
-            texts = (load_text(workspace, entry.source) for entry in manifest_entries(workspace))
-            questions = (ask for text in texts for ask in stage.asks(text, None, Rules()))
-            made = plan(questions, builder, ledger, workspace, config, lambda plan: True)
+            made = plan(run, questions(run), PlanOptions(), lambda plan: True)
         with clock("submit"):
-            submit(PROCESS, ledger, workspace, provider, config)
-        write_answers(workspace, ledger, mentions)
+            submit(run, lambda requests: None)
+        write_answers(run, mentions)
         with clock("collect"):
             collected = Collected()
-            Collector(PROCESS, ledger, workspace, provider, config, stage.parse, nullcontext).collect(collected)
+            collect(run, nullcontext, collected)
         with clock("merge"):
-            merged = merge_stage(PROCESS, workspace, ledger, config)
+            merged = merge_stage(session, PROCESS)
     peak = peak_megabytes()
     assert made.to_send == collected.outcomes["ok"] == merged.statuses["answered"] == asks, (made, collected, merged)
     check_one(workspace, mentions)
@@ -208,10 +207,16 @@ def run(asks: int, folder: Path, mentions: Mentions) -> dict[str, float]:
     return {"asks": asks, **clock.seconds, **sizes, "peak MB": peak}
 
 
-def line_overhead(builder: RequestBuilder) -> int:
-    from pipeline.records import Ask
+def questions(run: StageRun) -> Iterator[DocumentQuestions]:
+    rules = AskRules.of(run.config)
+    for entry in manifest_entries(run.workspace):
+        text = load_text(run.workspace, entry.source)
+        yield DocumentQuestions(entry.source, list(run.stage.asks(text, None, rules)), set(range(1, PAGES + 1)))
 
-    return len(builder.line(Ask(PROCESS, "x", 1, 0, "", "<page>\n\n</page>", 0), "0" * 32, 0, 1, False))
+
+def line_overhead(run: StageRun) -> int:
+    ask = Ask(PROCESS, "x", 1, 0, 0, 0, (), "", "<page>\n\n</page>")
+    return len(run.requests.line(ask, AttemptId(PROCESS, "0" * 32, 0, 1)))
 
 
 def check_one(workspace: Workspace, mentions: Mentions) -> None:
@@ -262,13 +267,13 @@ def table(results: list[dict[str, float]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asks", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--every", type=int, default=4, help="pages with a mention: every so manieth (default: 4)")
+    parser.add_argument("--every", type=int, default=4, help="pages with a mention: every N-th (default: 4)")
     parser.add_argument("--changed", action="store_true", help="change a letter in every name and sentence quoted")
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder, deleted)")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(run(options.asks[0], options.folder, Mentions(options.every, options.changed))))
+        print(json.dumps(measure(options.asks[0], options.folder, Mentions(options.every, options.changed))))
         return 0
     results = []
     for asks in options.asks:

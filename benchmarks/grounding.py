@@ -1,11 +1,10 @@
-"""How many quotations are found where they were taken from, after the damage that models do to them, and how many
-are found elsewhere.
+"""Measure how many quotations are found in the right place after the changes that language models make to them.
 
     python benchmarks/grounding.py DATA      # a folder with gold/rcc_pages.jsonl and gold/tdmsci_sentences.jsonl
 
-Every human-marked name is quoted together with its sentence, both damaged, and looked up as an answer's would be.
-Right is a place of that name in that sentence. Besides, names are looked up on pages on which they do not stand, and
-with a digit changed: to find those is always wrong.
+Each annotated name is quoted together with its sentence. Both are damaged, then located like the quotations of an
+answer. A place is right if it has the name and is in that sentence. In addition, names are searched for on pages where
+they do not occur, and with one digit changed: every place that is found there is wrong.
 """
 
 from __future__ import annotations
@@ -24,39 +23,39 @@ sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate  # noqa: E402
 
-from pipeline.documents.folding import folded  # noqa: E402
-from pipeline.documents.grounding import PageIndex, Span  # noqa: E402
+from pipeline.text.grounding import PageIndex, Span  # noqa: E402
+from pipeline.text.normalize import normalized  # noqa: E402
 
 KINDS = ("exact", "normalized", "fuzzy", "missing")
-SENTENCES_A_PAGE = 20
-ABSENT_PER_NAME = 20
+SENTENCES_PER_PAGE = 20
+OTHER_PAGES_PER_NAME = 20
 
 
 @dataclass(frozen=True)
-class Marked:
-    """A name that people marked, at `text[start:end]` of page `page`."""
+class Annotation:
+    """A dataset name that people have annotated, at `text[start:end]` of page `page`."""
 
     page: int
     start: int
     end: int
 
 
-def load(data: Path) -> tuple[list[str], list[Marked]]:
-    """The pages of both collections (sentences are put together to pages), and the marked names on them."""
+def load(data: Path) -> tuple[list[str], list[Annotation]]:
+    """The pages of both collections (sentences are joined into pages), and the annotated names on them."""
     pages: list[str] = []
-    marked: list[Marked] = []
+    annotations: list[Annotation] = []
     for row in _rows(data / "gold" / "rcc_pages.jsonl"):
-        marked += [Marked(len(pages), mention["start"], mention["end"]) for mention in row["mentions"]]
+        annotations += [Annotation(len(pages), mention["start"], mention["end"]) for mention in row["mentions"]]
         pages.append(row["text"])
     rows = list(_rows(data / "gold" / "tdmsci_sentences.jsonl"))
-    for first in range(0, len(rows), SENTENCES_A_PAGE):
+    for first in range(0, len(rows), SENTENCES_PER_PAGE):
         text = ""
-        for row in rows[first : first + SENTENCES_A_PAGE]:
+        for row in rows[first : first + SENTENCES_PER_PAGE]:
             for mention in row["mentions"]:
-                marked.append(Marked(len(pages), len(text) + mention["start"], len(text) + mention["end"]))
+                annotations.append(Annotation(len(pages), len(text) + mention["start"], len(text) + mention["end"]))
             text += row["text"] + "\n"
         pages.append(text)
-    return pages, marked
+    return pages, annotations
 
 
 def _rows(file: Path) -> Iterator[dict[str, object]]:
@@ -100,12 +99,12 @@ DAMAGES: dict[str, Callable[[str, random.Random], str]] = {
 }
 
 
-def measure(pages: list[str], marked: list[Marked], damage: str) -> Counter[str]:
-    """Names and sentences by how they were found, and `wrong` ones, as `name exact`, `sentence wrong`, …"""
+def measure(pages: list[str], annotations: list[Annotation], damage: str) -> Counter[str]:
+    """Count names and sentences by how they were found, and wrong ones: `name exact`, `sentence wrong`, …"""
     dice, counts = random.Random(damage), Counter[str]()
     damaged = DAMAGES[damage]
     indexes: dict[int, PageIndex] = {}
-    for one in marked:
+    for one in annotations:
         index = indexes.setdefault(one.page, PageIndex(pages[one.page]))
         sentence = index.sentence(Span(one.start, one.end, "exact"))
         name = index.text[one.start : one.end]
@@ -123,51 +122,55 @@ def measure(pages: list[str], marked: list[Marked], damage: str) -> Counter[str]
 
 
 def _is_same(found: Span, sentence: Span, text: str) -> bool:
-    """Whether at least nine tenths of both are the same, or it is another sentence of the same words."""
+    """Whether nine tenths of both overlap, or both have the same words."""
     shared = min(found.end, sentence.end) - max(found.start, sentence.start)
-    same_words = folded(text[found.start : found.end]) == folded(text[sentence.start : sentence.end])
+    same_words = normalized(text[found.start : found.end]) == normalized(text[sentence.start : sentence.end])
     return same_words or shared >= 0.9 * max(found.end - found.start, sentence.end - sentence.start)
 
 
 def _is_right(found: Span, name: str, sentence: Span, index: PageIndex) -> bool:
     inside = sentence.start <= found.start and found.end <= sentence.end
     inside = inside or _is_same(index.sentence(found), sentence, index.text)
-    return inside and folded(index.text[found.start : found.end]) == folded(name)
+    return inside and normalized(index.text[found.start : found.end]) == normalized(name)
 
 
-def measure_absent(pages: list[str], marked: list[Marked]) -> Counter[str]:
-    """Names looked up where they do not stand: on other pages, and with a digit changed."""
+def measure_absent(pages: list[str], annotations: list[Annotation]) -> Counter[str]:
+    """Search for names where they do not occur: on other pages, and with a digit changed."""
     dice, counts = random.Random(0), Counter[str]()
     indexes = [PageIndex(text) for text in pages]
-    for one in marked:
+    for one in annotations:
         name = pages[one.page][one.start : one.end]
-        others = [index for index in dice.sample(indexes, ABSENT_PER_NAME) if folded(name) not in folded(index.text)]
-        counts["looked up elsewhere"] += len(others)
+        others = [
+            index
+            for index in dice.sample(indexes, OTHER_PAGES_PER_NAME)
+            if normalized(name) not in normalized(index.text)
+        ]
+        counts["searched elsewhere"] += len(others)
         counts["found elsewhere"] += sum(index.locate(name) is not None for index in others)
         digits = [place for place, char in enumerate(name) if char.isdigit()]
         if digits:
             place = dice.choice(digits)
             other = name[:place] + str((int(name[place]) + dice.randint(1, 9)) % 10) + name[place + 1 :]
-            if folded(other) not in folded(pages[one.page]):
+            if normalized(other) not in normalized(pages[one.page]):
                 counts["with a digit changed"] += 1
                 counts["found with a digit changed"] += indexes[one.page].locate(other) is not None
     return counts
 
 
 def report(data: Path) -> str:
-    """Both tables, in per cent."""
-    pages, marked = load(data)
+    """The table of found quotations in per cent, and the counts for names that do not occur."""
+    pages, annotations = load(data)
     rows = []
     for damage in DAMAGES:
-        counts = measure(pages, marked, damage)
+        counts = measure(pages, annotations, damage)
         for what in ("name", "sentence"):
-            shares = [f"{100 * counts[f'{what} {kind}'] / len(marked):.1f}" for kind in KINDS]
-            rows.append([damage, what, *shares, f"{100 * counts[f'{what} wrong'] / len(marked):.2f}"])
+            shares = [f"{100 * counts[f'{what} {kind}'] / len(annotations):.1f}" for kind in KINDS]
+            rows.append([damage, what, *shares, f"{100 * counts[f'{what} wrong'] / len(annotations):.2f}"])
     table = tabulate(
         rows, headers=["damage", "", *KINDS, "wrong"], disable_numparse=True, colalign=("left", "left", *["right"] * 5)
     )
-    absent = "\n".join(f"{what}: {count}" for what, count in measure_absent(pages, marked).items())
-    return f"{len(marked)} marked names on {len(pages)} pages; per cent of them:\n{table}\n\n{absent}"
+    absent = "\n".join(f"{what}: {count}" for what, count in measure_absent(pages, annotations).items())
+    return f"{len(annotations)} annotated names on {len(pages)} pages; per cent of them:\n{table}\n\n{absent}"
 
 
 if __name__ == "__main__":

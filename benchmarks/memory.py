@@ -1,8 +1,9 @@
-"""Peak memory from PDFs to request files, with 10, 100 and 1,000 papers.
+"""Measure the peak memory from PDFs to request files, with 10, 100 and 1,000 papers.
 
-    python benchmarks/memory.py PAPERS       # a folder of PDFs, which are copied over and over
+    python benchmarks/memory.py PAPERS       # a folder of PDFs, which are copied until there are enough
 
-Each size is a run of run_batch.py --dry-run in a process of its own; the readers are its children.
+For each number of papers, `run_batch.py --dry-run` runs in a process of its own. The worker processes that read the
+papers are children of that process.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate  # noqa: E402
 
+from pipeline.pdf.pool import WORKER_MODULE  # noqa: E402
+
 SIZES = (10, 100, 1000)
+RUN_ONCE = "--one"
 
 
-def copies(papers: Path, count: int, folder: Path) -> None:
-    """So many PDFs. Links where the file system allows them."""
+def copy_papers(papers: Path, count: int, folder: Path) -> None:
+    """Fill `folder` with `count` PDFs: links where the file system allows them, else copies."""
     files = sorted(papers.glob("**/*.pdf"))
     folder.mkdir()
     for number in range(count):
@@ -36,17 +40,18 @@ def copies(papers: Path, count: int, folder: Path) -> None:
 
 
 def peaks() -> list[float]:
-    """Megabytes of this process and of each of its readers, as Linux tells it."""
-    listed = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "documents.reader"], capture_output=True, text=True)
-    return [_peak(pid) for pid in ("self", *listed.stdout.split())]
+    """Peak memory of this process and of each of its workers, in megabytes, as Linux reports it."""
+    command = ["pgrep", "-P", str(os.getpid()), "-f", WORKER_MODULE]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    found = []
+    for pid in ("self", *listed.stdout.split()):
+        line = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+        found.append(int(line[1]) / 1000 if line else float("nan"))
+    return found
 
 
-def _peak(pid: str) -> float:
-    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1000 if found else float("nan")
-
-
-def one() -> int:
+def run_once() -> int:
+    """Run the command in this process and print the peaks."""
     import run_batch
 
     status = run_batch.main(["--process", "extraction", "--dry-run"])
@@ -55,10 +60,11 @@ def one() -> int:
 
 
 def measure(papers: Path, count: int) -> list[float]:
+    """The peaks of a run with so many papers."""
     with tempfile.TemporaryDirectory() as scratch:
-        copies(papers, count, Path(scratch) / "input")
+        copy_papers(papers, count, Path(scratch) / "input")
         environment = os.environ | {"INPUT_DIR": f"{scratch}/input", "OUTPUT_DIR": f"{scratch}/output"}
-        command = [sys.executable, __file__, "--one"]
+        command = [sys.executable, __file__, RUN_ONCE]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return [float(peak) for peak in done.stdout.splitlines()[-1].split()[1:]]
 
@@ -66,11 +72,11 @@ def measure(papers: Path, count: int) -> list[float]:
 def main() -> int:
     rows = []
     for count in SIZES:
-        own, *readers = measure(Path(sys.argv[1]), count)
-        rows.append([f"{count:,}", f"{own:,.0f}", ", ".join(f"{reader:,.0f}" for reader in readers)])
-    print(tabulate(rows, headers=["papers", "peak MB", "of its readers"], disable_numparse=True))
+        own, *of_workers = measure(Path(sys.argv[1]), count)
+        rows.append([f"{count:,}", f"{own:,.0f}", ", ".join(f"{peak:,.0f}" for peak in of_workers)])
+    print(tabulate(rows, headers=["papers", "peak MB", "of its workers"], disable_numparse=True))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(one() if "--one" in sys.argv else main())
+    sys.exit(run_once() if RUN_ONCE in sys.argv else main())

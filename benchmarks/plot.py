@@ -1,8 +1,8 @@
-"""The figures of docs/speed.md as a picture, docs/speed.png.
+"""Draw the tables of docs/speed.md as bar charts in docs/speed.png. Needs requirements-plots.txt.
 
     python benchmarks/plot.py
 
-The table in docs/speed.md is what is drawn, so the two cannot differ.
+The values are read from docs/speed.md, so that the picture and the tables cannot differ.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ OURS, BASELINE = "#2a6f97", "#c9c9c9"
 
 
 def rows(marker: str) -> list[tuple[str, float, float]]:
-    """(what, ours, baseline), per second, of the table under a marker in speed.md."""
+    """(label, our value, baseline), both per second, for each row of the table under `<!-- marker -->` in speed.md."""
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     found = re.search(rf"<!-- {marker} -->\s*(.*?)\n\n", text, re.DOTALL)
-    assert found, marker
+    assert found, f"docs/speed.md has no table under <!-- {marker} -->"
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()[2:]]
     return [(cells[0], number(cells[1]), number(cells[2])) for cells in table]
 
 
 def number(cell: str) -> float:
+    """The number in a cell such as `1,056`."""
     return float(re.sub(r"[^\d.]", "", cell))
 
 
 def draw(axes: Axes, title: str, unit: str, bars: list[tuple[str, float, float]]) -> None:
+    """Draw two horizontal bars for each row: our value and the baseline."""
     places = range(len(bars))
     axes.barh([place - 0.2 for place in places], [bar[1] for bar in bars], 0.36, color=OURS, label="this program")
     axes.barh([place + 0.2 for place in places], [bar[2] for bar in bars], 0.36, color=BASELINE, label="baseline")
@@ -52,8 +54,8 @@ def draw(axes: Axes, title: str, unit: str, bars: list[tuple[str, float, float]]
 
 def main() -> None:
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 5.2), height_ratios=(4, 3), layout="constrained")
-    draw(above, "PDFs to request files (baseline: a bare loop)", "pages a second", rows("reading"))
-    draw(below, "Answers to document files (baseline: the aim)", "answers a second", rows("merging"))
+    draw(above, "PDFs to request files (baseline: a bare PyMuPDF loop)", "pages per second", rows("reading"))
+    draw(below, "Answers to document files (baseline: the aim)", "answers per second", rows("merging"))
     below.legend(frameon=False, fontsize=9, loc="lower right")
     figure.savefig(DOCS / "speed.png", dpi=150)
 

@@ -1,12 +1,10 @@
-"""The reader process as it would be if it recognised neither languages nor kinds of pages."""
+"""The worker process without the detection of languages and page kinds. benchmarks/reading.py runs it."""
 
 from __future__ import annotations
 
 import sys
 
-from pipeline.documents import read, reader
+from pipeline.pdf import worker
 
 if __name__ == "__main__":
-    read.guess_language = lambda text: None
-    read.PageKinds.kind = lambda self, text: None  # type: ignore[method-assign]
-    sys.exit(reader.main())
+    sys.exit(worker.main(lambda paper, first: paper.pages(first, classify=False)))

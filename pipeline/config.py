@@ -1,7 +1,7 @@
-"""config.yaml + .env + environment -> Config.
+"""Reads the settings from config.yaml, .env and the environment.
 
-An environment variable beats `.env`, which beats `config.yaml`. Secrets are taken from the first two only.
-Relative paths are meant from the folder of the config file, so a command means the same from everywhere.
+An environment variable overrides `.env`, which overrides `config.yaml`. Secrets are read from the first two only.
+Relative paths start at the folder of the config file, so that a command does the same from every folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -22,31 +22,30 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     SecretStr,
-    TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from pipeline.errors import ConfigError
+from pipeline.processes import PROCESSES
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESSES = ("extraction", "judge", "reasoning")
 SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS")
 OPENAI_URL = "https://api.openai.com/v1"
 
-ProviderKind = Literal["openai", "local"]
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def default_model_dir() -> Path:
-    """Weights are shared by all checkouts of a user: they are large and never change."""
+    """Weights are shared by all checkouts of a user, because they are large and never change."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "dataset-mentions"
 
 
 class PriceSetting(BaseModel):
-    """Dollars per million tokens as a batch is billed: nothing is halved any more."""
+    """USD per million tokens, batch discount included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +55,7 @@ class PriceSetting(BaseModel):
 
 
 class Config(BaseModel):
-    """All settings, under the names they have in config.yaml (upper case there, lower case here)."""
+    """All settings. The names are those of config.yaml in lower case; `config["MODEL"]` works as well."""
 
     model_config = ConfigDict(
         alias_generator=str.upper, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
@@ -76,8 +75,8 @@ class Config(BaseModel):
     page_context_chars: int = Field(0, ge=0, le=5000)
     skip_pages: set[Literal["references", "contents", "blank"]] = {"references", "contents", "blank"}
 
-    provider: ProviderKind = "openai"
-    openai_api_key: SecretStr | None = None
+    provider: str = "openai"
+    openai_api_key: str | None = Field(None, repr=False, exclude=True)  # never printed or saved
     openai_base_url: str = OPENAI_URL
     model: str | dict[str, str] = "gpt-4o-mini"
     request_params: dict[str, dict[str, Any]] = {}
@@ -110,13 +109,26 @@ class Config(BaseModel):
     @field_validator("openai_base_url", "local_base_url")
     @classmethod
     def _without_password(cls, url: str | None) -> str | None:
-        """URLs are told in messages and kept with the answers."""
+        """URLs are printed in messages and saved with the answers, so they must not contain a secret."""
         if url and urlsplit(url).username is not None:
-            raise ValueError("it holds a user or a password: take them out, and use OPENAI_API_KEY")
+            raise ValueError("it contains a user name or a password: remove them and use OPENAI_API_KEY")
         return url
 
+    @model_validator(mode="after")
+    def _models_of_known_stages(self) -> Self:
+        for process in self.model if isinstance(self.model, dict) else ():
+            if process not in PROCESSES:
+                raise ValueError(f"MODEL names the unknown stage '{process}': the stages are {', '.join(PROCESSES)}")
+        return self
+
+    def __getitem__(self, key: str) -> Any:
+        """The setting `key`, as it is written in config.yaml. Raises KeyError."""
+        if key not in environment_keys():
+            raise KeyError(key)
+        return getattr(self, key.lower())
+
     def model_for(self, process: str) -> str:
-        """The model that `process` asks. Raises ConfigError where MODEL is a mapping without it."""
+        """The model for stage `process`. Raises ConfigError if MODEL is a mapping without it."""
         if isinstance(self.model, str):
             return self.model
         if process not in self.model:
@@ -126,30 +138,30 @@ class Config(BaseModel):
         return self.model[process]
 
     def params_for(self, model: str) -> dict[str, Any]:
-        """The request parameters of the first pattern in REQUEST_PARAMS that `model` matches."""
+        """The request parameters of the first pattern in REQUEST_PARAMS that matches `model`."""
         for pattern, params in self.request_params.items():
             if fnmatchcase(model, pattern):
                 return params
         return {}
 
     def password_for(self, source: str) -> str | None:
-        """The password of the first pattern in PDF_PASSWORDS that the document id matches."""
+        """The password of the first pattern in PDF_PASSWORDS that matches the document id."""
         found = (secret for pattern, secret in self.pdf_passwords.items() if fnmatchcase(source, pattern))
         return next((secret.get_secret_value() for secret in found), None)
 
     def price_for(self, model: str) -> PriceSetting | None:
-        """The price of the first pattern in PRICES that `model` matches."""
+        """The price of the first pattern in PRICES that matches `model`."""
         return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), None)
 
     def prompt_path(self, name: str) -> Path:
-        """Where the prompt `name` (extraction, judge, reasoning, examples, …) is read from."""
+        """The file of the prompt `name` (the name of a stage, or `examples`, `extraction_finetuned`)."""
         return self.prompts.get(name, ROOT / "prompts" / f"{name}.md")
 
 
 def load_config(path: str | Path | None = None) -> Config:
     """Read the settings; `path` defaults to the config.yaml beside the scripts.
 
-    Raises ConfigError for a file that is missing or is no YAML, an unknown key, or a value that does not fit.
+    Raises ConfigError for a file that is missing or not valid YAML, an unknown key, or an invalid value.
     """
     file = Path(path).resolve() if path else ROOT / "config.yaml"
     settings = _read_yaml(file)
@@ -175,18 +187,20 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"There is no {file}: restore it from the project, or name another with --config.") from None
+        raise ConfigError(f"{file} does not exist: check the path, or restore the file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read ({error}): mend it, or name another with --config.") from None
+        raise ConfigError(f"Cannot read {file} ({error}): fix it, or name another with --config.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigError(f"{file} is not valid YAML ({place}{problem}): mend that line.") from None
+        raise ConfigError(f"{file} is not valid YAML ({place}{problem}): fix that line.") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise ConfigError(f"{file} should hold lines of the form 'KEY: value', and holds a {type(settings).__name__}.")
+        raise ConfigError(
+            f"{file} must contain lines of the form 'KEY: value', but contains a {type(settings).__name__}."
+        )
     return {str(key): value for key, value in settings.items() if value is not None}
 
 
@@ -194,16 +208,16 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
     for key in settings:
         if key in SECRETS:
             raise ConfigError(
-                f"{key} stands in {file}, which is no place for a secret: move it to .env or the environment."
+                f"{key} is a secret and must not be in {file}: move it to .env or to an environment variable."
             )
         if key not in environment_keys():
             near = difflib.get_close_matches(key.upper(), sorted(environment_keys() - set(SECRETS)), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "the README lists the keys."
+            hint = f"did you mean {near[0]}?" if near else "the shipped config.yaml lists all keys."
             raise ConfigError(f"{file} has the unknown key '{key}': {hint}")
 
 
 def _from_text(key: str, text: str) -> Any:
-    """Environment values are text: mappings and lists are written as YAML there, everything else is taken as it is."""
+    """Environment values are text. Mappings and lists are written as YAML there."""
     kind = str(Config.model_fields[key.lower()].annotation)
     if "dict" not in kind and "set" not in kind:
         return text
@@ -215,15 +229,15 @@ def _from_text(key: str, text: str) -> Any:
 
 def _validated(settings: dict[str, Any], origin: Mapping[str, str]) -> Config:
     try:
-        config = Config.model_validate(settings)
-        for process in config.model if isinstance(config.model, dict) else ():
-            TypeAdapter(Literal["extraction", "judge", "reasoning"]).validate_python(process)
-        return config
+        return Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "MODEL"
-        shown = "" if key in SECRETS or "password" in first["msg"] else f" is {first['input']!r}, which does not fit"
-        raise ConfigError(f"{key} (from {origin.get(key, 'config.yaml')}){shown}: {first['msg']}.") from None
+        shown = "" if key in SECRETS or "password" in first["msg"] or not first["loc"] else f" {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+        raise ConfigError(
+            f"The value{shown} of {key} (from {origin.get(key, 'config.yaml')}) is invalid: {message}."
+        ) from None
 
 
 def _with_full_paths(config: Config, folder: Path, overridden: dict[str, str]) -> Config:

@@ -1,29 +1,29 @@
-"""Everything that can go wrong in a way the user can mend.
+"""All errors that a user can fix. Each message is one sentence: what is wrong, where, what to do next.
 
-PipelineError                 one sentence: what is wrong, where, what to do next
-├── ConfigError               config.yaml, .env, the environment, a prompt file
+PipelineError
+├── ConfigError               config.yaml, .env, an environment variable or a prompt file
 ├── InputError                the folder of PDFs, or one paper in it
-├── WorkspaceError            a file of ours cannot be read or written; a lock is held
-│   └── LockedError           another command is at work in the same folder
-├── ClusterError              the Dask cluster that should read the papers
-├── LabelError                a file of labels by people
-├── StageOrderError           a stage is asked for before the one it builds on
-├── ConsentError              it would cost more than allowed, or pay again for what was answered
+├── WorkspaceError            one of our own files cannot be read or written
+│   └── LockedError           another command is working in the same folder
+├── ClusterError              the Dask cluster that reads the papers
+├── LabelError                a file of human labels
+├── StageOrderError           the stage before this one has no answers yet
+├── ConsentError              it would cost more than allowed, or pay again for answered pages
 └── ProviderError             the model's side: key, model, parameter, network, weights
-    ├── UnreachableError      nobody answers: the network, or the server
-    ├── UnknownBatchError     the provider does not know a batch that was sent from here
-    └── UnsettledError        it cannot be known whether a batch was made: the user decides
+    ├── UnreachableError      the network or the server does not respond
+    ├── UnknownBatchError     the provider does not know a batch that was submitted from here
+    └── UnsettledError        it is unknown whether a batch was created; the user has to decide
 
-The entry scripts print the message and exit with status 1; nothing else is meant to reach a user.
+The entry scripts print the message and exit with status 1. No other exception should reach a user.
 """
 
 
 class PipelineError(Exception):
-    """Base of all errors that are told to the user in one sentence."""
+    """Base of all errors that are shown to the user as one sentence."""
 
 
 class ConfigError(PipelineError):
-    """A setting, a secret or a prompt file is missing or wrong."""
+    """A setting, a secret or a prompt file is missing or invalid."""
 
 
 class InputError(PipelineError):
@@ -31,7 +31,11 @@ class InputError(PipelineError):
 
 
 class WorkspaceError(PipelineError):
-    """A file under the output folder cannot be read or written, or another run holds the lock."""
+    """A file in the output folder cannot be read or written."""
+
+
+class LockedError(WorkspaceError):
+    """Another command holds the lock."""
 
 
 class ClusterError(PipelineError):
@@ -39,32 +43,28 @@ class ClusterError(PipelineError):
 
 
 class LabelError(PipelineError):
-    """A file of labels is missing or none."""
-
-
-class LockedError(WorkspaceError):
-    """Another command holds the lock."""
+    """A label file is missing or invalid."""
 
 
 class ConsentError(PipelineError):
-    """Nothing is sent without the user's word: over MAX_COST_USD, or answered pages asked anew without --yes."""
+    """Nothing is sent without consent: over MAX_COST_USD, or answered pages would be asked again without --yes."""
 
 
 class StageOrderError(PipelineError):
-    """The stage before has not said anything yet."""
+    """The previous stage has no answers yet."""
 
 
 class ProviderError(PipelineError):
-    """The provider refused, could not be reached, or cannot serve what was asked."""
+    """The provider refused, or cannot do what was asked."""
 
 
 class UnreachableError(ProviderError):
-    """The server could not be reached; the same call may well succeed later."""
+    """The server could not be reached. The same call may succeed later."""
 
 
 class UnknownBatchError(ProviderError):
-    """The provider does not know a batch: another key or project, or it was deleted there."""
+    """The provider does not know a batch: it belongs to another key or project, or was deleted there."""
 
 
 class UnsettledError(ProviderError):
-    """A batch may or may not have been made, and the provider's list cannot tell."""
+    """A batch may or may not have been created, and the provider's list does not show it."""

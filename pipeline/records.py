@@ -1,19 +1,25 @@
-"""The records that travel between the parts. Pages count from 1, offsets are characters of the page's text."""
+"""The records that all packages share. Pages count from 1. Offsets are characters of the page's text."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 
 def storable(text: str) -> str:
-    """Half a surrogate pair, which JSON can spell and nothing can write, becomes a question mark."""
+    """`text` with lone surrogates replaced by `?`: JSON can contain them, but UTF-8 files cannot."""
     return text.encode("utf-8", "replace").decode()
 
 
+def none_to_null(value: Any) -> Any:
+    """Models write "None", "null" or "" for a value that they do not know. All mean null."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
+OptionalText = Annotated[str | None, BeforeValidator(none_to_null)]
 Context = Literal["primary", "supporting", "background"]
 Specificity = Literal["properly_named", "descriptive_but_unnamed", "vague_generic"]
 Relevance = Literal["directly_relevant", "indirectly_relevant", "not_relevant"]
@@ -22,15 +28,16 @@ Grounding = Literal["exact", "normalized", "fuzzy", "missing"]
 
 
 class Record(BaseModel):
-    """Strict base: a file with unknown keys was not written by us."""
+    """Base of everything that is read from our own files. Unknown keys are errors: another program wrote the file."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Page(Record):
-    """One page of text as the PDF gives it, less control characters; `problem` says why there is none.
+    """One page of text as the PDF gives it, without control characters.
 
-    `kind` is None for text to ask about; "image": nothing but pictures; `language`: ISO 639-1.
+    `problem`: why the page could not be read. `kind`: None for a page with text to ask about; "image" for a page that
+    shows only pictures. `language`: ISO 639-1.
     """
 
     page: int
@@ -41,7 +48,10 @@ class Page(Record):
 
 
 class PageText(Record):
-    """text/<document>.json: what every offset refers to. `reader`: the version and the limits it was read under."""
+    """text/<document>.json. All offsets refer to this text.
+
+    `reader`: the version of the extraction and the limits that it ran under.
+    """
 
     source: str
     file: str
@@ -51,14 +61,15 @@ class PageText(Record):
     pages: list[Page]
 
     def digest(self) -> str:
-        """SHA-256 of all the text, page by page."""
+        """SHA-256 of the text of all pages, in order."""
         return hashlib.sha256("\f".join(page.text for page in self.pages).encode()).hexdigest()
 
 
 class ManifestEntry(Record):
-    """One line of manifest.jsonl. `problem` is None for a paper that could be read; `remark` says what of it could not.
+    """One line of manifest.jsonl.
 
-    `kinds` counts the pages that are no text to ask about, by kind, and those that are `unreadable`.
+    `problem`: why the paper cannot be read (None: it can). `remark`: which part of it cannot. `kinds`: number of pages
+    by kind, for pages without text to ask about, and "unreadable" ones.
     """
 
     source: str
@@ -76,18 +87,50 @@ class ManifestEntry(Record):
     remark: str | None = None
 
 
-class Dataset(Record):
-    """One dataset that a passage mentions: the best known so far, and in `verdicts` what each stage said."""
+class DatasetFields(Record):
+    """What can be said about a mentioned dataset, besides its name. The only list of these fields.
+
+    A new field needs a default, so that files written before it existed stay readable. It also belongs in the answer
+    schema (stages/schemas/) and the prompt of the stage that asks for it.
+    """
+
+    harmonized_name: OptionalText = None
+    acronym: OptionalText = None
+    producer: OptionalText = None
+    year: OptionalText = None
+    data_type: OptionalText = None
+    context: Context = "background"
+    specificity: Specificity = "properly_named"
+    relevance: Relevance = "directly_relevant"
+
+    def fields(self) -> dict[str, Any]:
+        """The values of these fields alone, without those that a subclass adds."""
+        return {name: getattr(self, name) for name in DATASET_FIELDS}
+
+
+DATASET_FIELDS = tuple(DatasetFields.model_fields)
+# The fields with a fixed set of values, and those values.
+CLASS_FIELDS: dict[str, tuple[str, ...]] = {
+    name: get_args(field.annotation)
+    for name, field in DatasetFields.model_fields.items()
+    if isinstance(field.default, str)
+}
+# The fields that hold free text or null.
+TEXT_FIELDS = tuple(name for name in DATASET_FIELDS if name not in CLASS_FIELDS)
+
+
+class NamedDataset(BaseModel):
+    """The name of a mentioned dataset, as printed on the page."""
 
     raw_name: str
-    harmonized_name: str | None
-    acronym: str | None
-    producer: str | None
-    year: str | None
-    data_type: str | None
-    context: Context
-    specificity: Specificity
-    relevance: Relevance
+
+
+class Dataset(DatasetFields, NamedDataset):
+    """One dataset mention. The fields are the best known so far; `verdicts` records what each stage said and changed.
+
+    `page text[start:end]` is `raw_name`; both are None where `grounding` is "missing". `sent` is the sentence.
+    """
+
     start: int | None = None
     end: int | None = None
     sent: str | None = None
@@ -99,8 +142,8 @@ class Dataset(Record):
     verdicts: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
-class Mention(Record):
-    """A passage of the page and the datasets it speaks of. Offsets are None where it stands nowhere in the page."""
+class Passage(Record):
+    """A quoted passage of the page and the datasets that it mentions. Offsets are None if it is not on the page."""
 
     mentioned_in: str
     start: int | None
@@ -111,22 +154,22 @@ class Mention(Record):
 
 
 class MentionPage(Record):
-    """What is known of one page. `answered_by` indexes the document's `provenance`."""
+    """What is known about one page. `answered_by` is an index into the document's `provenance`."""
 
     page: int
     dataset_used: bool
     answered_by: int | None = None
     strategy: str | None = None
     rubric: str | None = None
-    data_mentions: list[Mention] = Field(default_factory=list)
+    data_mentions: list[Passage] = Field(default_factory=list)
 
     def datasets(self) -> list[Dataset]:
-        """All datasets of the page in the order in which the later stages number them, from 1."""
-        return [dataset for mention in self.data_mentions for dataset in mention.datasets]
+        """All datasets of the page, in the order in which later stages number them (from 1)."""
+        return [dataset for passage in self.data_mentions for dataset in passage.datasets]
 
 
 class Recipe(Record):
-    """What an answer depends on besides the page: enough to tell two answers' origins apart."""
+    """What an answer depends on besides the page: where it came from, and under which settings it was asked."""
 
     process: str
     provider: str
@@ -140,8 +183,10 @@ class Recipe(Record):
 
 
 class Usage(Record):
-    """What asks have used, failed attempts included. Cached tokens are part of the prompt's, reasoning tokens of the
-    completion's. `cost_usd` is None where the price of the model is not known.
+    """Tokens and dollars of requests, failed attempts included.
+
+    Cached tokens are part of the prompt tokens, reasoning tokens part of the completion tokens. `cost_usd` is None
+    where the model's price is unknown.
     """
 
     requests: int = 0
@@ -153,7 +198,7 @@ class Usage(Record):
 
 
 class Document(Record):
-    """<process>/<document>.json. `text_sha256`: the digest of the text that all offsets refer to."""
+    """<process>/<document>.json. `text_sha256`: digest of the text that all offsets refer to."""
 
     source: str
     process: str
@@ -173,15 +218,27 @@ class Document(Record):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question about one page (or part of it). `basis` identifies what is asked about, without the prompt."""
+    """One question about a page, or about a part of it (`part` counts from 0).
+
+    `start`, `end`: the span of the page's text that it is about. `datasets`: the datasets that it is about, as indexes
+    into `MentionPage.datasets()`; empty for the first stage. `input_hash`: hash of everything on the page that the
+    question depends on, without the prompt. `content`: the user message.
+    """
 
     process: str
     source: str
     page: int
     part: int
-    basis: str
+    start: int
+    end: int
+    datasets: tuple[int, ...]
+    input_hash: str
     content: str
-    expects: int
+
+    @property
+    def expects(self) -> int:
+        """How many verdicts the answer must give; 0 for any number of items."""
+        return len(self.datasets)
 
 
 OutcomeKind = Literal[
@@ -190,11 +247,11 @@ OutcomeKind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What became of one attempt. `code` is the API's own code for an error; tokens are as the answer reports them.
+    """The result of one attempt. `code`: the API's error code. Token counts are those that the answer reports.
 
-    `parameter` is the one that was refused, where that is why nothing was answered.
+    `parameter`: the request parameter that the server refused, if that is why there is no answer.
     """
 
     kind: OutcomeKind

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import generate_finetune_data
 import retrieve_results
 import review_labels
 import run_batch
+from pipeline.clock import Clock
 from pipeline.config import environment_keys
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -28,6 +30,7 @@ COMMANDS = {
     "generate_finetune_data.py": generate_finetune_data.main,
     "review_labels.py": review_labels.main,
 }
+WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py")
 
 
 def make_pdf(path: Path, pages: list[str]) -> Path:
@@ -42,6 +45,45 @@ def make_pdf(path: Path, pages: list[str]) -> Path:
     return path
 
 
+# Tests about queues and prices must not depend on the wording of the shipped prompts.
+FROZEN_PROMPTS = {path.stem: str(path) for path in (Path(__file__).parent / "prompts").glob("*.md")}
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is true. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true after {seconds} seconds")
+        time.sleep(0.01)
+
+
+class FastClock(Clock):
+    """Sleeping takes no time, but the clock moves on."""
+
+    def __init__(self) -> None:
+        self.sleeps: list[float] = []  # seconds
+        self.slept = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.slept
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.slept += seconds
+        super().sleep(0.001)  # other threads and processes go on
+
+
+class InterruptedClock(FastClock):
+    """The user presses Ctrl-C while the program waits."""
+
+    def sleep(self, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+
 class Project:
     """What a user has: a config.yaml, an input folder, an output folder, and commands."""
 
@@ -50,27 +92,35 @@ class Project:
         self.input = folder / "input"
         self.output = folder / "extraction_outputs"
         self._capsys = capsys
+        self.clock = FastClock()
         self.input.mkdir(parents=True, exist_ok=True)
         self.configure()
 
     def configure(self, **settings: Any) -> None:
-        """Write config.yaml: the shipped one with these settings changed."""
+        """Write config.yaml: the shipped one with frozen prompts and these settings changed."""
         shipped = yaml.safe_load((Path(run_batch.__file__).parent / "config.yaml").read_text())
-        changed = {**shipped, "POLL_SECONDS": 0.01, **settings}
+        prompts = {**FROZEN_PROMPTS, **settings.pop("PROMPTS", {})}
+        changed = {**shipped, "POLL_SECONDS": 0.01, "PROMPTS": prompts, **settings}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(changed))
 
     def paper(self, name: str, *pages: str) -> Path:
         return make_pdf(self.input / name, list(pages))
 
-    def run(self, command: str, expect: int = 0) -> str:
-        """Run e.g. `run_batch.py --process judge`; returns what it printed, standard error last."""
-        script, *arguments = command.split()
+    def command(self, line: str) -> tuple[int, str]:
+        """Run e.g. `run_batch.py --process judge`; returns the exit status and the output, standard error last."""
+        script, *arguments = line.split()
         self._capsys.readouterr()
-        status = COMMANDS[script]([*arguments, "--config", str(self.folder / "config.yaml")])
+        clock = {"clock": self.clock} if script in WITH_CLOCK else {}
+        status = COMMANDS[script]([*arguments, "--config", str(self.folder / "config.yaml")], **clock)
         printed = self._capsys.readouterr()
-        assert status == expect, f"{command} ended with {status}:\n{printed.out}{printed.err}"
         assert "Traceback" not in printed.err
-        return printed.out + printed.err
+        return status, printed.out + printed.err
+
+    def run(self, line: str, expect: int = 0) -> str:
+        """Run a command that ends with the status `expect`; returns its output, standard error last."""
+        status, printed = self.command(line)
+        assert status == expect, f"{line} ended with {status}:\n{printed}"
+        return printed
 
     def all_stages(self) -> None:
         for process in ("extraction", "judge", "reasoning"):
@@ -90,6 +140,18 @@ class Project:
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in environment_keys():
         monkeypatch.delenv(key, raising=False)
+
+
+@pytest.fixture(scope="session")
+def no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("no-certificates")
+
+
+@pytest.fixture(autouse=True)
+def fast_clients(request: pytest.FixtureRequest, no_certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading the certificates of the machine takes longer than most commands, and only slow tests need them."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setenv("SSL_CERT_DIR", str(no_certificates))
 
 
 @pytest.fixture

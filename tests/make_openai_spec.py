@@ -1,9 +1,9 @@
-"""Cut the official OpenAI specification down to the facts that `server.py` checks against.
+"""Extract from the official OpenAI specification what `server.py` checks requests against.
 
     python tests/make_openai_spec.py openai-batch-spec.yaml          # writes tests/openai_spec.json
 
-Kept: the paths of files, batches and chat completions, every schema reachable from them, and the two row
-types of batch files. Dropped: prose and examples, which are most of the bytes and change most often.
+Kept are the paths of files, batches and chat completions, all schemas that they refer to, and the two row types of
+batch files. Prose and examples are dropped: they are most of the bytes and change most often.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import yaml
 
 ORIGIN = "Derived from the official OpenAI OpenAPI specification, MIT licensed"
 PATHS = ("/files", "/batches", "/chat/completions")
-ROWS = ("BatchRequestInput", "BatchRequestOutput")  # reached from no path: they are lines of files
+ROWS = ("BatchRequestInput", "BatchRequestOutput")  # no path refers to them: they are lines of files
 MEDIA = ("application/json", "multipart/form-data")
 PROSE = {"description", "example", "examples", "summary", "title", "tags", "operationId", "externalDocs"}
-NAMED = {"properties", "schemas", "responses"}  # their keys are names, so a property called "title" stays
+NAMED = {"properties", "schemas", "responses"}  # their keys are names, so a property called "title" is kept
 REF = "#/components/schemas/"
 
 
 def facts(node: Any, names: bool = False) -> Any:
-    """`node` without prose, OpenAPI's `nullable` in JSON Schema's words. `names`: its keys are names."""
+    """`node` without prose, and with OpenAPI's `nullable` as JSON Schema. `names`: its keys are names."""
     if isinstance(node, list):
         return [facts(item) for item in node]
     if not isinstance(node, dict):
@@ -54,7 +54,7 @@ def refs(node: Any) -> Iterator[str]:
 
 
 def operation(found: dict[str, Any]) -> dict[str, Any]:
-    """One operation: its parameters, its request body, and what it answers in JSON."""
+    """One operation: its parameters, its request body and its JSON responses."""
     kept: dict[str, Any] = {key: found[key] for key in ("parameters", "requestBody") if key in found}
     kept["responses"] = {
         status: {"content": {media: response["content"][media] for media in MEDIA if media in response["content"]}}
@@ -64,8 +64,8 @@ def operation(found: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def excerpt(spec: dict[str, Any]) -> dict[str, Any]:
-    """The part of the whole specification that is shipped, in a stable order."""
+def extract(spec: dict[str, Any]) -> dict[str, Any]:
+    """The part of the specification that is kept, in a stable order."""
     paths = {
         path: {method: facts(operation(found)) for method, found in methods.items()}
         for path, methods in spec["paths"].items()
@@ -85,13 +85,13 @@ def excerpt(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the excerpt beside this file, or where `--out` says."""
+    """Write the extract beside this file, or to `--out`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("spec", type=Path, help="the OpenAPI document, YAML")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("openai_spec.json"))
     options = parser.parse_args(argv)
     spec = yaml.safe_load(options.spec.read_text(encoding="utf-8"))
-    options.out.write_text(json.dumps(excerpt(spec), indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(extract(spec), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""PDFs, written object by object, that do to a reader what strangers' files do."""
+"""PDFs, written object by object, that are hard to read: slow pages, huge fonts, damaged files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
 
 
 def stream(content: bytes, entries: bytes = b"") -> bytes:
-    """A compressed stream object."""
-    packed = zlib.compress(content, 1)
-    return b"<</Filter/FlateDecode/Length %d%s>>\nstream\n%s\nendstream" % (len(packed), entries, packed)
+    """A compressed stream object. `entries`: more entries of its dictionary."""
+    return _stream(zlib.compress(content, 1), entries)
 
 
 def bomb(pattern: bytes, megabytes: int, entries: bytes = b"") -> bytes:
-    """A stream that unpacks to many megabytes."""
-    packer, block = zlib.compressobj(9), pattern * ((1 << 20) // len(pattern))
-    packed = b"".join([*(packer.compress(block) for _ in range(megabytes)), packer.flush()])
+    """A small stream object that unpacks to so many megabytes of a pattern."""
+    block = pattern * ((1 << 20) // len(pattern))
+    packer = zlib.compressobj(9)
+    start = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush a block does not depend on what was before it, so it is compressed once and repeated.
+    repeated = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = 1
+    for _ in range(megabytes):
+        checksum = zlib.adler32(block, checksum)
+    end = b"\x03\x00" + checksum.to_bytes(4, "big")  # an empty last block
+    return _stream(start + repeated * (megabytes - 1) + end, entries)
+
+
+def _stream(packed: bytes, entries: bytes) -> bytes:
     return b"<</Filter/FlateDecode/Length %d%s>>\nstream\n%s\nendstream" % (len(packed), entries, packed)
 
 
@@ -28,17 +38,17 @@ def text(line: str) -> bytes:
 
 
 def slow() -> bytes:
-    """The content of a page that takes many seconds to go through."""
+    """The content of a page that takes many seconds to read."""
     return bomb(b"q Q 0 0 m 1 1 l n\n", 400)
 
 
 def huge_font() -> bytes:
-    """A font that needs more memory than READ_MEMORY_MB can be set to at least."""
+    """A font that needs more memory than the lowest value of READ_MEMORY_MB."""
     return bomb(b"\0", 700, b"/Length1 %d" % (700 << 20))
 
 
 def write(path: Path, pages: Sequence[bytes], font_file: bytes | None = None) -> Path:
-    """A PDF with these page contents; `font_file` is embedded in the font of all of them."""
+    """Write a PDF with these page contents. `font_file` is embedded in the font of all of them."""
     objects: list[bytes] = [b"", b"", FONT]
     if font_file:
         objects[2] = b"<</Type/Font/Subtype/TrueType/BaseFont/Odd/FontDescriptor 4 0 R>>"
@@ -60,11 +70,11 @@ def write(path: Path, pages: Sequence[bytes], font_file: bytes | None = None) ->
 
 
 def _file(objects: Sequence[bytes]) -> bytes:
-    made, offsets = b"%PDF-1.7\n", []
+    body, offsets = b"%PDF-1.7\n", []
     for number, content in enumerate(objects, start=1):
-        offsets.append(len(made))
-        made += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+        offsets.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, content)
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     size = len(objects) + 1
     xref = b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<</Size %d/Root 1 0 R>>\n" % (size, table, size)
-    return made + xref + b"startxref\n%d\n%%%%EOF\n" % len(made)
+    return body + xref + b"startxref\n%d\n%%%%EOF\n" % len(body)

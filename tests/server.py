@@ -1,8 +1,8 @@
-"""A local HTTP server that speaks OpenAI's files, batches, chat and models API: what the tests send to.
+"""A local HTTP server with OpenAI's API for files, batches, chat completions and models. The tests send requests to it.
 
-It answers *from the page* it is shown, so the whole road can be tested without a key. It checks every request
-and every line of a batch file against the official specification (`openai_spec.json`) and the documented
-rules that no schema holds; what breaks them is refused as the real API does, and kept in `violations`.
+It answers from the page in the request, so all stages can be tested without a key. It checks every request and every
+line of a batch file against the official specification (`openai_spec.json`) and against documented rules that are in
+no schema. An invalid request is refused as the real API does, and recorded in `violations`.
 
     python tests/server.py --port 8000 --polls 3
 """
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jsonschema.exceptions import best_match
 from server_answers import answer_from_page, completion
@@ -59,7 +59,7 @@ from server_spec import (
 
 MODELS = ("gpt-4o-mini", "gpt-4.1-mini", "gpt-5-mini", "gpt-5-nano", "gpt-5.4-nano", "gpt-6-luna")
 CHAT = "/v1/chat/completions"
-PIECE = 65_536  # bytes written at a time, so that a download streams
+BLOCK = 65_536  # bytes written at a time, so that a download is a stream
 
 _ROUTES = {
     ("POST", "/files"): "create_file",
@@ -79,7 +79,7 @@ _ROUTES = {
 
 @dataclass
 class Request:
-    """One request as it came, and what the checks made of it: `data` is the query, the body or the form."""
+    """One request. `data`: the parsed query, body or form. `upload`: the content of the file in the form."""
 
     method: str
     path: str
@@ -93,7 +93,7 @@ class Request:
 
 @dataclass
 class Reply:
-    """One answer. `cut`: reset the connection after so many bytes of the body; 0: before sending anything."""
+    """One reply. `cut`: reset the connection after so many bytes of the body; 0: before sending anything."""
 
     status: int
     body: Json | bytes
@@ -104,9 +104,9 @@ class Reply:
 class Server:
     """The server: `with Server() as server: OpenAI(base_url=server.url, api_key=server.key)`.
 
-    To make it misbehave, assign what `behave` sets, or install one of `server_faults.FAULTS`. To be looked at:
-    `requests`, `violations`, `batches`, `files`, `attempts` (custom ids over all batches that were accepted, so
-    what a provider would bill) and `seen` (custom ids over all batches that were created, failed ones too).
+    To make it misbehave, assign to one of the attributes that `behave` sets, or install one of `server_faults.FAULTS`.
+    Tests look at `requests`, `violations`, `batches`, `files`, `attempts` (how often each custom id was in an accepted
+    batch, which is what a provider bills) and `seen` (how often it was in any batch, rejected ones included).
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class Server:
         self.seen: Counter[str] = Counter()
         self.batches: dict[str, Batch] = {}
         self.files: dict[str, tuple[Json, bytes]] = {}
+        self.page_size: int | None = None  # the most batches on a page of the list, whatever the client asks for
         self.closed = False
         self.behave()
         self._random, self._lock = random.Random(seed), threading.RLock()
@@ -143,31 +144,31 @@ class Server:
         self._http.server_close()
 
     def behave(self) -> None:
-        """Set every seam for misbehaviour, and so take back what was assigned to one."""
-        # What a model says: status and body.
+        """Set all hooks to the usual behaviour."""
+        # The model's answer to a chat request: status and body.
         self.answer: Callable[[Json], tuple[int, Json]] = self.model_answer
-        # A `Reply` from it is sent, and nothing else happens.
+        # If it returns a reply, that is sent, and the request is not handled.
         self.before_request: Callable[[Request], Reply | None] = lambda request: None
-        # All has happened; change, delay or cut the reply.
+        # Changes, delays or cuts the reply to a request that was handled.
         self.before_response: Callable[[Request, Reply], Reply] = lambda request, reply: reply
-        # Input tokens that may be queued for a model; a batch over it fails.
+        # Input tokens that may be queued for a model. A batch that exceeds it fails.
         self.queue_limit: int | None = None
-        # The problems for which a batch whose file is good will fail all the same.
+        # Problems because of which a batch with a valid file fails nevertheless.
         self.refuse: Callable[[Batch], list[Json]] = self.over_queue
-        # How a batch ends when its polls are up: the status, and how many of its lines are run (None: all).
+        # How a batch ends after its last poll: the status, and how many of its lines are run (None: all).
         self.finish: Callable[[Batch], tuple[str, int | None]] = lambda batch: ("completed", None)
-        # The result row of one line; status, file and counts follow from it.
+        # The result row of one line. It decides the file and the counts.
         self.run_line: Callable[[Batch, str, Json], Json] = self.result_row
-        # The result files by name (output, error), of the rows that would be in them; the counts are done.
+        # The result files by name (output, error), from their rows. The counts are not affected.
         self.result_files: Callable[[Batch, Rows], dict[str, bytes]] = write_files
-        # What is shown of a batch, and whether the list has it.
+        # How a batch is shown, and whether it is in the list.
         self.show: Callable[[Batch], Json] = lambda batch: batch.info
         self.listed: Callable[[Batch], bool] = lambda batch: True
-        # An id for a batch or a file, of the usual prefix.
+        # A new id of a batch or a file, from its usual prefix.
         self.new_id: Callable[[str], str] = lambda prefix: f"{prefix}{uuid.uuid4().hex}"
 
     def handle(self, request: Request) -> Reply:
-        """Do what a request asks."""
+        """Handle a request."""
         return self._guarded(f"{request.method} {request.path}", lambda: self._route(request))
 
     def _guarded(self, where: str, work: Callable[[], Reply]) -> Reply:
@@ -187,7 +188,7 @@ class Server:
         for (method, template), name in _ROUTES.items():
             match = re.fullmatch("/v1" + re.sub(r"{\w+}", "([^/]+)", template), request.path)
             if match and method == request.method:
-                request.id = "".join(match.groups())
+                request.id = unquote("".join(match.groups()))
                 self._read(request, SPEC["paths"].get(template, {}).get(method.lower(), {}))
                 with contextlib.nullcontext() if name == "chat" else self._lock:
                     result: Reply | Json | bytes = getattr(self, name)(request)
@@ -200,7 +201,7 @@ class Server:
         media = operation.get("requestBody", {}).get("content", {})
         kind = request.headers.get("content-type", "")
         if media and kind.partition(";")[0] not in media:
-            raise Breach(f"Content-Type {kind!r} does not belong here")
+            raise Breach(f"Content-Type {kind!r} is invalid here")
         for name, content in media.items():
             try:
                 if name == "multipart/form-data":
@@ -209,7 +210,7 @@ class Server:
                     request.data = load_json(request.body)
             except ValueError as error:
                 raise Breach(f"We could not parse the body of your request: {error}") from error
-            if request.path != CHAT:  # which has its own, faster check
+            if request.path != CHAT:  # it has a faster check of its own
                 check_spec(content["schema"]["$ref"].rpartition("/")[2], request.data)
 
     # Models and chat
@@ -234,14 +235,14 @@ class Server:
         return Reply(*self.answer(body))
 
     def model_answer(self, body: Json) -> tuple[int, Json]:
-        """The default `answer`: from the page, and held against the schema that came with the request."""
+        """The default `answer`: made from the page, and checked against the schema in the request."""
         form = (body.get("response_format") or {}).get("json_schema")
         if not form:
             return 200, completion(body, "This server answers questions about datasets in pages.")
         content = answer_from_page(body)
         problem = best_match(validator(json.dumps(form.get("schema", {}))).iter_errors(content))
         if problem:
-            self.violations.append(f"the answer does not fit {form['name']!r}: {problem.message[:300]}")
+            self.violations.append(f"the answer does not match {form['name']!r}: {problem.message[:300]}")
         return 200, completion(body, json.dumps(content, ensure_ascii=False))
 
     # Files
@@ -298,7 +299,7 @@ class Server:
         if info.get("purpose") != "batch":
             raise ApiError(f"No such batch file: {wish['input_file_id']}", None, "input_file_id")
         if wish["endpoint"] != CHAT:
-            raise ApiError(f"{wish['endpoint']} is not served here", None, "endpoint")
+            raise ApiError(f"{wish['endpoint']} is not supported", None, "endpoint")
         pairs = wish.get("metadata") or {}
         if len(pairs) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in pairs.items()):
             raise Breach("At most 16 pairs, keys of 64 and values of 512 characters", None, "metadata")
@@ -313,7 +314,7 @@ class Server:
         return self.show(batch)
 
     def over_queue(self, batch: Batch) -> list[Json]:
-        """The default `refuse`: the problem of a new batch that would go over `queue_limit`."""
+        """The default `refuse`: the problem of a new batch that would exceed `queue_limit`."""
         if self.queue_limit is None or not batch.lines:
             return []
         model = batch.lines[0][1]["model"]
@@ -324,7 +325,7 @@ class Server:
         return [token_limit_error(model, self.queue_limit)]
 
     def read_batch_file(self, content: bytes) -> tuple[list[tuple[str, Json]], list[Json]]:
-        """The (custom_id, body) of each line; or nothing, and the problems for which the batch will fail."""
+        """The (custom_id, body) of each line, and the problems. With problems there are no lines; the batch fails."""
         rows = content.removesuffix(b"\n").split(b"\n") if content else []
         lines: dict[str, Json] = {}
         problems: list[Json] = []
@@ -368,7 +369,10 @@ class Server:
 
     def list_batches(self, request: Request) -> Json:
         shown = [self.show(batch) for batch in self.batches.values() if self.listed(batch)]
-        return _page(shown[::-1], request.data, 20, 100)
+        query = request.data
+        if self.page_size:
+            query = query | {"limit": min(query.get("limit", self.page_size), self.page_size)}
+        return _page(shown[::-1], query, 20, 100)
 
     def get_batch(self, request: Request) -> Json:
         batch = self._batch(request.id)
@@ -388,7 +392,7 @@ class Server:
         return self.batches[batch_id]
 
     def _advance(self, batch: Batch) -> None:
-        """One step in a batch's life, as an hour is at the real one."""
+        """Move a batch to its next status. Every poll is a step."""
         batch.polls += 1
         if batch.info["status"] in ENDED:
             return
@@ -419,14 +423,14 @@ class Server:
         set_status(batch, status)
 
     def result_row(self, batch: Batch, custom_id: str, body: Json) -> Json:
-        """The default `run_line`: what a request that is sent alone would be answered."""
+        """The default `run_line`: the reply that the request would get if it were sent alone."""
         reply = self._guarded(custom_id, lambda: self._complete(body))
         response = {"status_code": reply.status, "request_id": uuid.uuid4().hex, "body": reply.body}
         return {"id": row_id(), "custom_id": custom_id, "response": response, "error": None}
 
 
 def _page(items: list[Json], query: Json, usual: int, most: int) -> Json:
-    """One page of a list, as `after` and `limit` ask for it."""
+    """One page of a list. The query has `after` and `limit`."""
     limit, after, ids = query.get("limit", usual), query.get("after"), [item["id"] for item in items]
     if not 1 <= limit <= most:
         raise Breach(f"limit is from 1 to {most}", "invalid_value", "limit")
@@ -447,7 +451,7 @@ class _Http(ThreadingHTTPServer):
         self.owner = owner
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client may hang up at any time; anything else is a mistake that a test must see."""
+        """A client may close the connection at any time. Any other error is a mistake in this server."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             self.owner.violations.append(f"the server itself failed: {error!r}")
@@ -460,11 +464,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Http
 
     def do_GET(self) -> None:
-        """Read one request, whatever its method; log it; answer it."""
+        """Read one request of any method, log it and reply."""
         owner, url = self.server.owner, urlsplit(self.path)
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size)
-        if owner.closed or len(body) < size:  # kept alive after the end, or the client has died
+        if owner.closed or len(body) < size:  # the connection outlived the server, or the client has died
             self.close_connection = True
             return
         owner.requests.append((self.command, url.path))
@@ -486,21 +490,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
         sent = memoryview(content)[: reply.cut]
-        for start in range(0, len(sent), PIECE):
-            self.wfile.write(sent[start : start + PIECE])
+        for start in range(0, len(sent), BLOCK):
+            self.wfile.write(sent[start : start + BLOCK])
         if reply.cut is not None:
             self.close_connection = True
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: `Server.requests` is the log."""
+        """Print nothing: `Server.requests` is the log."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description="An OpenAI-compatible server that answers from the page.")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
-    parser.add_argument("--polls", type=int, default=2, help="polls until a batch is completed; default 2")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--polls", type=int, default=2, help="polls until a batch is completed (default: 2)")
     options = parser.parse_args(argv)
     with Server(port=options.port, polls_to_complete=options.polls) as server:
         print(f"OPENAI_BASE_URL={server.url} OPENAI_API_KEY={server.key}", flush=True)

@@ -1,7 +1,6 @@
-"""The model behind the test server: its answers come from the page that it is shown.
+"""The model behind the test server. Its answers are computed from the page in the request.
 
-The names are those that a pattern finds in the page; verdicts are functions of stage and name, so that tests can
-recompute them.
+Dataset names are found with a pattern. Verdicts are functions of stage and name, so that tests can recompute them.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ _NAME = re.compile(
 
 
 def read_request(body: Json) -> tuple[str, str, list[Json]]:
-    """The process, the page and the numbered datasets of a request: all that is known of prompts here."""
+    """The process, the page and the numbered datasets of a request. Nothing else is known about prompts here."""
     name = body["response_format"]["json_schema"]["name"]
     shown = _MESSAGE.match(str(body["messages"][-1].get("content")))
     if name not in PROCESSES or [message["role"] for message in body["messages"]] != ["system", "user"]:
         raise Breach(f"Not a system and a user message of one of the three stages: {name!r}")
     if not shown or (shown["datasets"] is None) != (PROCESSES[name] == "extraction"):
-        raise Breach(f"{name!r}: the user message is <page>, in the later stages with <datasets> before it")
+        raise Breach(f"{name!r}: the user message must be <page>, after <datasets> in the later stages")
     datasets = [json.loads(line) for line in (shown["datasets"] or "").split("\n") if line]
     if any([type(row.get("number")), type(row.get("raw_name"))] != [int, str] for row in datasets):
-        raise Breach(f"{name!r}: each dataset has a number and a raw_name")
+        raise Breach(f"{name!r}: each dataset must have a number and a raw_name")
     return PROCESSES[name], shown["page"], datasets
 
 
 def dataset_names(page_text: str) -> list[str]:
-    """The names the extractor finds, as they stand in the page (line breaks and all), in order, each once."""
+    """The names that the extractor finds, as printed in the page (line breaks included), in order, each once."""
     return list(dict.fromkeys(found["name"] for found in _NAME.finditer(page_text)))
 
 
@@ -61,14 +60,14 @@ def _dice(*parts: str) -> bytes:
 
 
 def labels(process: str, raw_name: str) -> Json:
-    """The classes that `process` gives a name; over a handful of names, all of them occur."""
+    """The classes that `process` assigns to a name. All classes occur in a few dozen names."""
     dice = _dice(process, raw_name)
     context, specificity = CONTEXT[dice[0] % 3], SPECIFICITY[dice[1] % 3]
     return {"context": context, "specificity": specificity, "relevance": RELEVANCE[dice[2] % 3]}
 
 
 def verdict(process: str, raw_name: str) -> Json:
-    """The row of `process` (judge or reasoning) for a name, less its number. Three in four are valid."""
+    """The verdict of `process` (judge or reasoning) on a name, without its number. Three of four are valid."""
     dice, row = _dice(process, "verdict", raw_name), labels(process, raw_name)
     del row["relevance"]
     row["valid"] = dice[0] % 4 > 0
@@ -86,7 +85,7 @@ def _corrections(raw_name: str) -> list[Json]:
 
 
 def extracted(page_text: str) -> Json:
-    """The extractor's answer to a page. Names in one passage share a mention."""
+    """The extractor's answer to a page. Names in the same passage share a mention."""
     passages: dict[str, list[Json]] = {}
     first = {found["name"]: found for found in reversed([*_NAME.finditer(page_text)])}
     for name in dataset_names(page_text):
@@ -110,7 +109,7 @@ def _dataset(raw_name: str, acronym: str | None, passage: str) -> Json:
 
 
 def _passage(text: str, start: int, end: int) -> str:
-    """The text around a name to the ends of its sentence, cut to 400 characters that still hold the name."""
+    """The sentence around a name, cut to 400 characters that include the name."""
     before, after = text.rfind(". ", 0, start), text.find(". ", end)
     first = max(before + 2 if before >= 0 else 0, start - 200)
     last = min(after + 1 if after >= 0 else len(text), first + 400)
@@ -118,7 +117,7 @@ def _passage(text: str, start: int, end: int) -> str:
 
 
 def answer_from_page(body: Json) -> Json:
-    """The object a model would answer: a pure function of the request, its verdicts in a mixed order."""
+    """The model's answer: a pure function of the request. The verdicts are shuffled."""
     process, page, datasets = read_request(body)
     if process == "extraction":
         return extracted(page)
@@ -129,7 +128,7 @@ def answer_from_page(body: Json) -> Json:
 
 
 def completion(body: Json, content: str | None, finish: str = "stop", refusal: str | None = None) -> Json:
-    """A chat completion, cut (`length`) where the request's budget ends, at four characters to a token."""
+    """A chat completion. It is cut off (`length`) at the request's limit of tokens, with four characters per token."""
     reasons = REASONERS.match(body["model"]) and body.get("reasoning_effort") != "none"
     room = body.get("max_completion_tokens") or body.get("max_tokens") or sys.maxsize
     thought = min(64 if reasons else 0, room)

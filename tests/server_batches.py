@@ -1,4 +1,4 @@
-"""Batches, as the test server keeps and shows them, and the rows and files that come of them."""
+"""The batches of the test server, and the rows and files of their results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from server_spec import Json
 ENDED = ("completed", "failed", "expired", "cancelled")
 DAY, MONTH = 86_400, 30 * 86_400  # seconds
 
-Rows = dict[str, list[Json]]  # by the name of their file: output, error
+Rows = dict[str, list[Json]]  # by the name of the file: output, error
 
 
 @dataclass
 class Batch:
-    """What the API shows of a batch, and what only the server knows."""
+    """What the API shows of a batch (`info`), and what only the server knows."""
 
     info: Json
     lines: list[tuple[str, Json]]
@@ -39,7 +39,7 @@ def unfinished(custom_id: str, status: str) -> Json:
 def batch_info(batch_id: str, wish: Json) -> Json:
     """A batch object that has just been created."""
     now = int(time.time())
-    moments = [f"{status}_at" for status in (*ENDED, "in_progress", "finalizing", "cancelling")]
+    times = [f"{status}_at" for status in (*ENDED, "in_progress", "finalizing", "cancelling")]
     return {
         "id": batch_id,
         "object": "batch",
@@ -47,13 +47,13 @@ def batch_info(batch_id: str, wish: Json) -> Json:
         "status": "validating",
         "created_at": now,
         "expires_at": now + DAY,
-        **dict.fromkeys([*moments, "errors", "output_file_id", "error_file_id", "usage", "model"]),
+        **dict.fromkeys([*times, "errors", "output_file_id", "error_file_id", "usage", "model"]),
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
     }
 
 
 def set_status(batch: Batch, status: str) -> None:
-    """Move a batch on; what a completed one skipped on its way gets a time too."""
+    """Give a batch its next status. A completed batch also gets the times of the statuses that it skipped."""
     for name in ("in_progress", "finalizing", status) if status == "completed" else (status,):
         batch.info[f"{name}_at"] = batch.info[f"{name}_at"] or int(time.time())
     batch.info["status"] = status
@@ -62,7 +62,7 @@ def set_status(batch: Batch, status: str) -> None:
 
 
 def batch_usage(usages: list[Json]) -> Json:
-    """The tokens of all answers, in the words that batches have for them."""
+    """The tokens of all answers, under the names that batches use."""
 
     def total(name: str, details: str | None = None) -> int:
         return sum((usage.get(details) or {} if details else usage).get(name, 0) for usage in usages)
@@ -77,7 +77,7 @@ def batch_usage(usages: list[Json]) -> Json:
 
 
 def input_tokens(lines: Iterable[tuple[str, Json]]) -> int:
-    """What the requests put into the queue, at four characters to a token."""
+    """Input tokens of the requests, with four characters per token."""
     messages = [message for _, body in lines for message in body.get("messages", ())]
     return sum(len(str(message.get("content"))) for message in messages) // 4
 
@@ -91,7 +91,7 @@ def token_limit_error(model: str, limit: int) -> Json:
 
 
 def write_files(batch: Batch, rows: Rows) -> dict[str, bytes]:
-    """The result files by name; there is none where there are no rows."""
+    """The result files by name. A file without rows does not exist."""
     return {name: json_lines(those) for name, those in rows.items() if those}
 
 

@@ -1,7 +1,7 @@
-"""Misbehaviours seen on real batch servers: each of `FAULTS` installs one on a running server.
+"""Faults of real batch servers. Each function of `FAULTS` installs one on a running server.
 
-They can be combined, but for those that end the first batch: the one installed last decides. `Server.behave`
-takes them all back. A patient client gets through in the end, or has a final failure to tell.
+They can be combined. Of those that end the first batch, the one installed last decides. `Server.behave` removes all.
+A client that repeats its requests gets all answers in the end, or a permanent error to report.
 
     small_queue(server)
     FAULTS["rate_limited"](server)
@@ -24,7 +24,7 @@ from server_spec import Json
 
 FAULTS: dict[str, Callable[[Server], None]] = {}
 
-BREAKS = "\u2028", "\u2029", "\u0085"  # what splitlines() splits at, and JSON takes unescaped
+BREAKS = "\u2028", "\u2029", "\u0085"  # splitlines() splits at them, and JSON allows them unescaped
 CREATE = ("POST", "/v1/batches")
 UPLOAD = ("POST", "/v1/files")
 
@@ -36,7 +36,7 @@ def _fault(install: Fault) -> Fault:
     return install
 
 
-# How a fault is put before or behind whatever the server does already
+# How a fault is added to what the server already does
 
 
 def _change_rows(server: Server, change: Callable[[Batch, Rows], Rows]) -> None:
@@ -65,7 +65,7 @@ def _change_reply(server: Server, change: Callable[[Request, Reply], Reply]) -> 
 
 
 def _only_first() -> Callable[[Batch], bool]:
-    """Whether a batch is the first one that this is asked about."""
+    """A function that tells whether a batch is the first one that it was called with."""
     met: list[Batch] = []
 
     def is_first(batch: Batch) -> bool:
@@ -89,28 +89,28 @@ def _error(status: int, message: str, kind: str, code: str | None = None) -> Rep
 
 @_fault
 def duplicated_rows(server: Server) -> None:
-    """Every row of the result files is there twice."""
+    """Every row of the result files occurs twice."""
     _change_rows(server, lambda batch, rows: {name: those * 2 for name, those in rows.items()})
 
 
 @_fault
 def unknown_custom_ids(server: Server) -> None:
-    """The output file has rows for ids that nobody sent, a line that is no JSON, and one that is no object."""
+    """The output file has rows with unknown ids, a line that is not JSON, and one that is not an object."""
 
     def add(files: dict[str, bytes]) -> dict[str, bytes]:
         if not files.get("output"):
             return files
         row = json.loads(files["output"].partition(b"\n")[0])
-        ids = ["nobody-sent-this", f"extraction-{'0123456789abcdef' * 2}-0-1"]
+        ids = ["unknown-id", f"extraction-{'0123456789abcdef' * 2}-0-1"]
         strange = json_lines(row | {"custom_id": custom_id} for custom_id in ids)
-        return files | {"output": b"this is no JSON\n" + strange + files["output"] + b'["no", "object"]\n'}
+        return files | {"output": b"this is not JSON\n" + strange + files["output"] + b'["not", "an object"]\n'}
 
     _change_files(server, add)
 
 
 @_fault
 def missing_rows(server: Server) -> None:
-    """Of the first batch that ends, every third row is in neither file."""
+    """In the first batch that ends, every third row is in neither file."""
     is_first = _only_first()
 
     def drop(batch: Batch, rows: Rows) -> Rows:
@@ -121,7 +121,7 @@ def missing_rows(server: Server) -> None:
 
 
 def _fail_rows_of_first(server: Server, every: int, reply: Reply) -> None:
-    """Answer every so-manieth line of the first batch that ends with `reply`."""
+    """In the first batch that ends, one of `every` lines is answered with `reply`."""
     is_first, numbers, usual = _only_first(), itertools.count(), server.run_line
 
     def run(batch: Batch, custom_id: str, body: Json) -> Json:
@@ -135,19 +135,19 @@ def _fail_rows_of_first(server: Server, every: int, reply: Reply) -> None:
 
 @_fault
 def error_null_status_400(server: Server) -> None:
-    """Every third line of the first batch that ends fails with `error: null` and the status 400."""
+    """In the first batch that ends, every third line fails with `error: null` and the status 400."""
     _fail_rows_of_first(server, 3, _error(400, "The request could not be processed.", "invalid_request_error"))
 
 
 @_fault
 def completed_without_output_file(server: Server) -> None:
-    """The first batch that ends is completed with all of its lines in the error file, as status 500."""
+    """The first batch that ends is completed with all lines in the error file, with the status 500."""
     _fail_rows_of_first(server, 1, _error(500, "The server had an error.", "server_error", "server_error"))
 
 
 @_fault
 def string_bodies(server: Server) -> None:
-    """`response.body` is JSON in a string, for answers and errors alike."""
+    """`response.body` is JSON in a string, in answers and errors."""
 
     def pack(batch: Batch, rows: Rows) -> Rows:
         return {name: [_with_string_body(row) for row in those] for name, those in rows.items()}
@@ -163,27 +163,27 @@ def _with_string_body(row: Json) -> Json:
 
 @_fault
 def empty_error_file(server: Server) -> None:
-    """There is an error file of 0 bytes beside an output file."""
+    """There is an error file of 0 bytes besides the output file."""
     _change_files(server, lambda files: {"error": b"", **files} if "output" in files else files)
 
 
 @_fault
 def raw_line_separators(server: Server) -> None:
-    """The answers have unescaped U+2028, U+2029 and U+0085 in their free text."""
+    """The free text of answers has unescaped U+2028, U+2029 and U+0085."""
     usual = server.answer
 
     def answer(body: Json) -> tuple[int, Json]:
         status, said = usual(body)
         for message in [choice["message"] for choice in said.get("choices", ())]:
-            if (message["content"] or "").endswith("}"):  # else cut off at its budget, or a refusal
-                message["content"] = json.dumps(_broken_up(json.loads(message["content"])), ensure_ascii=False)
+            if (message["content"] or "").endswith("}"):  # otherwise it was cut off, or is a refusal
+                message["content"] = json.dumps(_with_breaks(json.loads(message["content"])), ensure_ascii=False)
         return status, said
 
     server.answer = answer
 
 
-def _broken_up(value: Json) -> Json:
-    """An answer with other free text in its datasets and verdicts."""
+def _with_breaks(value: Json) -> Json:
+    """The answer, with line separators in the free text of its datasets and verdicts."""
     broken = "one{}two{}three{}four".format(*BREAKS)
     for mention in value.get("data_mentions", ()):
         for dataset in mention["datasets"]:
@@ -200,7 +200,7 @@ def big_output(server: Server, size: int = 300_000_000) -> None:
     def pad(files: dict[str, bytes]) -> dict[str, bytes]:
         output = files.get("output", b"")
         padding = b"x" * (size // max(1, output.count(b"\n")))
-        # Once in a row: a quotation mark inside of a JSON string is escaped.
+        # It occurs once in a row, because a quotation mark inside a JSON string is escaped.
         padded = output.replace(b'"body": {', b'"body": {"padding": "' + padding + b'", ')
         return files | {"output": padded} if output else files
 
@@ -217,7 +217,7 @@ def _end_first(server: Server, status: str) -> None:
 
 @_fault
 def expired_rest_in_neither_file(server: Server) -> None:
-    """The first batch that ends expires half-way; what was not run is in no file, and not counted."""
+    """The first batch that ends expires half-way. Lines that were not run are in no file and are not counted."""
     _end_first(server, "expired")
 
     def forget(batch: Batch, rows: Rows) -> Rows:
@@ -228,13 +228,13 @@ def expired_rest_in_neither_file(server: Server) -> None:
 
 @_fault
 def expired_rest_in_error_file(server: Server) -> None:
-    """The first batch that ends expires half-way; what was not run is in the error file."""
+    """The first batch that ends expires half-way. Lines that were not run are in the error file."""
     _end_first(server, "expired")
 
 
 @_fault
 def cancelled_half_way(server: Server) -> None:
-    """The first batch that ends was cancelled half-way by somebody; what was not run is in the error file."""
+    """The first batch that ends was cancelled half-way. Lines that were not run are in the error file."""
     _end_first(server, "cancelled")
 
 
@@ -249,7 +249,7 @@ def validation_failure(server: Server) -> None:
 
 @_fault
 def small_queue(server: Server, share: float = 0.45) -> None:
-    """The queue has room for this share of the first batch that is created, which fails with all that need more."""
+    """The queue has room for this share of the first batch that is created. Batches that need more room fail."""
     is_first, usual = _only_first(), server.refuse
 
     def refuse(batch: Batch) -> list[Json]:
@@ -271,13 +271,13 @@ def null_counts(server: Server) -> None:
 
 @_fault
 def metadata_dropped(server: Server) -> None:
-    """The metadata of a batch are forgotten."""
+    """The metadata of a batch is null."""
     _change_shown(server, lambda batch, info: info | {"metadata": None})
 
 
 @_fault
 def strange_statuses(server: Server) -> None:
-    """Statuses are in capitals: IN_PROGRESS, PROGRESS (which OpenAI doesn't have), COMPLETED."""
+    """Statuses are in upper case: IN_PROGRESS, PROGRESS (which OpenAI does not have), COMPLETED."""
     server.polls_to_complete = max(3, server.polls_to_complete)
 
     def rename(batch: Batch, info: Json) -> Json:
@@ -290,7 +290,7 @@ def strange_statuses(server: Server) -> None:
 
 @_fault
 def output_file_late(server: Server) -> None:
-    """A batch has ended for one poll before it has its `output_file_id`."""
+    """The `output_file_id` of a batch is missing in the first poll after its end."""
     ended: dict[str, int] = {}
 
     def hide(batch: Batch, info: Json) -> Json:
@@ -311,28 +311,26 @@ def numbers_of_batches_with_uuid_ids(server: Server) -> None:
 
 
 @_fault
-def file_not_found_for_a_while(server: Server, seconds: float = 3) -> None:
-    """A batch cannot be created until so many seconds after the upload of its file."""
-    uploaded: dict[str, float] = {}
-
-    def note(request: Request, reply: Reply) -> Reply:
-        if _is(request, UPLOAD) and isinstance(reply.body, dict) and reply.status == 200:
-            uploaded[reply.body["id"]] = time.monotonic()
-        return reply
+def file_not_found_for_a_while(server: Server, refusals: int = 3) -> None:
+    """So many attempts to create a batch from a file fail, as if the uploaded file were not known everywhere yet."""
+    refused: Counter[str] = Counter()
 
     def refuse(request: Request) -> Reply | None:
         file_id = json.loads(request.body).get("input_file_id") if _is(request, CREATE) else None
-        if file_id not in uploaded or time.monotonic() >= uploaded[file_id] + seconds:
+        if file_id is None or refused[file_id] >= refusals:
             return None
+        refused[file_id] += 1
         return _error(400, f"Cannot find file {file_id}.", "invalid_request_error")
 
-    _change_reply(server, note)
     _change_request(server, refuse)
 
 
 @_fault
 def connection_resets(server: Server) -> None:
-    """Of each kind of request the first, fourth, ... is reset: in turn unhandled, unanswered, amid its answer."""
+    """Of each kind of request the first, fourth, ... is reset: in turn before, after, and during its reply.
+
+    Before means that the request is not handled.
+    """
     asked: Counter[tuple[str, ...]] = Counter()
     resets, fates = itertools.count(), dict[int, int]()
 
@@ -356,7 +354,7 @@ def connection_resets(server: Server) -> None:
 
 @_fault
 def rate_limited(server: Server, seconds: float = 1) -> None:
-    """Every second request is answered 429 and not handled; `Retry-After` says so many seconds."""
+    """Every second request gets a 429 and is not handled. `seconds`: the value of `Retry-After`."""
     numbers = itertools.count(1)
 
     def refuse(request: Request) -> Reply | None:
@@ -369,7 +367,7 @@ def rate_limited(server: Server, seconds: float = 1) -> None:
 
 
 def _lose_creates(server: Server, times: int, lose: Callable[[], Reply]) -> None:
-    """The first so many creates are handled, and then answered with what `lose` makes."""
+    """The first creates are handled, but get the reply of `lose`."""
     numbers = itertools.count()
 
     def change(request: Request, reply: Reply) -> Reply:
@@ -380,8 +378,8 @@ def _lose_creates(server: Server, times: int, lose: Callable[[], Reply]) -> None
 
 
 @_fault
-def create_times_out_after_making(server: Server, seconds: float = 2, times: int = 1) -> None:
-    """The first create is handled; its answer is held back for so long, and then the connection is reset."""
+def create_times_out_after_creating(server: Server, seconds: float = 2, times: int = 1) -> None:
+    """The first create is handled. Its reply is delayed by so many seconds, then the connection is reset."""
 
     def lose() -> Reply:
         time.sleep(seconds)
@@ -391,8 +389,8 @@ def create_times_out_after_making(server: Server, seconds: float = 2, times: int
 
 
 @_fault
-def create_gateway_error_after_making(server: Server, times: int = 1) -> None:
-    """The first create is handled, but answered with a gateway's 504."""
+def create_gateway_error_after_creating(server: Server, times: int = 1) -> None:
+    """The first create is handled, but gets a gateway's 504."""
     _lose_creates(
         server, times, lambda: Reply(504, b"<html>504 Gateway Time-out</html>", {"Content-Type": "text/html"})
     )
@@ -400,7 +398,7 @@ def create_gateway_error_after_making(server: Server, times: int = 1) -> None:
 
 @_fault
 def list_lags(server: Server, calls: int = 2) -> None:
-    """A batch is not in the list for so many calls; the first create is answered 504, so that it is looked for."""
+    """A batch is missing in the list for so many calls. The first create gets a 504, so that it is searched for."""
     asked: Counter[str] = Counter()
     usual = server.listed
 
@@ -409,12 +407,12 @@ def list_lags(server: Server, calls: int = 2) -> None:
         return asked[batch.info["id"]] > calls and usual(batch)
 
     server.listed = listed
-    create_gateway_error_after_making(server)
+    create_gateway_error_after_creating(server)
 
 
 @_fault
 def another_key(server: Server) -> None:
-    """Every batch and file is another key's: it cannot be got, and no batch is listed, until `Server.behave`."""
+    """All batches and files belong to another key: none is found and none is listed, until `Server.behave`."""
 
     def hide(request: Request) -> Reply | None:
         kind, _, name = request.path.removeprefix("/v1/").partition("/")

@@ -1,7 +1,7 @@
-"""What the official specification and its documentation demand of a request.
+"""Checks of requests against the official specification and its documentation.
 
-`openai_spec.json` is made by `make_openai_spec.py`. A request that breaks it is a `Breach`: a mistake of the
-client's code.
+`openai_spec.json` is made by `make_openai_spec.py`. A request that violates it raises `Breach`: the client's code is
+wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUTPUT_LIMITS = {"gpt-4o": 16_384, "gpt-4.1": 32_768}  # tokens, by model family
 
 
 class ApiError(Exception):
-    """What the real API refuses, in its own words."""
+    """A request that the real API refuses, with the details of its error."""
 
     def __init__(self, message: str, code: str | None = None, param: str | None = None, status: int = 400):
         super().__init__(message)
@@ -33,17 +33,17 @@ class ApiError(Exception):
 
 
 class Breach(ApiError):
-    """A request that no setting and no bad luck leads to, only a mistake in the client's code."""
+    """A request that can only come from a mistake in the client's code, not from a setting or a failure."""
 
 
 @lru_cache
 def validator(schema_json: str) -> Draft202012Validator:
-    """A compiled schema, which may refer to the components of the specification."""
+    """A compiled schema. It may refer to the components of the specification."""
     return Draft202012Validator(json.loads(schema_json) | {"components": SPEC["components"]})
 
 
 def check_spec(name: str, value: object) -> None:
-    """Raise `Breach` where `value` is not what the specification calls a `name`."""
+    """Raise `Breach` if `value` does not match the schema `name` of the specification."""
     error = best_match(validator(f'{{"$ref": "#/components/schemas/{name}"}}').iter_errors(value))
     if error:
         where = ".".join(map(str, error.absolute_path)) or None
@@ -51,14 +51,14 @@ def check_spec(name: str, value: object) -> None:
 
 
 def check_chat(body: Any) -> None:
-    """Raise `Breach` for a body outside the specification, `ApiError` for one that its model refuses."""
+    """Raise `Breach` for a body that violates the specification, `ApiError` for one that its model refuses."""
     if isinstance(body, dict) and isinstance(body.get("messages"), list):
-        body = body | {"messages": [_emptied(message) for message in body["messages"]]}
+        body = body | {"messages": [_without_text(message) for message in body["messages"]]}
     _check_shape(json.dumps(body))
 
 
-def _emptied(message: Any) -> Any:
-    """A message without its text, of which nothing is asked: so requests of one shape are checked once."""
+def _without_text(message: Any) -> Any:
+    """A message without its text, which is not checked, so that requests of the same shape are checked once."""
     with_text = isinstance(message, dict) and isinstance(message.get("content"), str)
     return message | {"content": ""} if with_text else message
 
@@ -74,7 +74,7 @@ def _check_shape(body_json: str) -> None:
         raise Breach(f"Invalid name {form['name']!r}", "invalid_value", "response_format.json_schema.name")
     for problem in strict_problems(form.get("schema", {})) if form.get("strict") else ():
         raise Breach(f"Invalid schema for {form['name']!r}: {problem}", None, "response_format")
-    _check_model_takes(body)
+    _check_parameters(body)
 
 
 def _properties(schema: Json) -> Iterator[str]:
@@ -88,8 +88,8 @@ def _properties(schema: Json) -> Iterator[str]:
 CHAT_PARAMETERS = frozenset(_properties({"$ref": "/CreateChatCompletionRequest"}))
 
 
-def _check_model_takes(body: Json) -> None:
-    """Parameters that the specification has, but not every model."""
+def _check_parameters(body: Json) -> None:
+    """Raise `ApiError` for a parameter that the specification has, but that this model does not accept."""
     model, reasoner = body["model"], REASONERS.match(body["model"])
     refused = "max_tokens" if reasoner else "reasoning_effort"
     for name in (name for name in (refused, "stream") if body.get(name)):
@@ -103,7 +103,7 @@ def _check_model_takes(body: Json) -> None:
 
 
 def strict_problems(schema: Json) -> Iterator[str]:
-    """What the strict mode of structured outputs does not take in a schema."""
+    """What the strict mode of structured outputs does not accept in a schema."""
     if schema.get("type") != "object" or "anyOf" in schema:
         yield "the root must be an object"
     yield from _node_problems(schema, "()")
@@ -126,7 +126,7 @@ def _node_problems(node: Json, where: str) -> Iterator[str]:
 
 
 def load_json(raw: bytes) -> Any:
-    """JSON as a strict reader takes it: UTF-8, no BOM, no NaN, no half surrogate pairs. Raises ValueError."""
+    """Parse strict JSON: UTF-8, no BOM, no NaN, no half surrogate pairs. Raises ValueError."""
     value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
     if b"\\ud" in raw.lower():
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -134,11 +134,11 @@ def load_json(raw: bytes) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def read_query(operation: Json, given: dict[str, str]) -> Json:
-    """The query with its numbers as numbers; a parameter that the route does not have is a `Breach`."""
+    """The query, with numbers converted. Raises `Breach` for a parameter that the route does not have."""
     query: Json = {}
     schemas = {p["name"]: p["schema"] for p in operation.get("parameters", ()) if p["in"] == "query"}
     for name, text in given.items():
@@ -150,7 +150,7 @@ def read_query(operation: Json, given: dict[str, str]) -> Json:
 
 
 def read_form(content_type: str, body: bytes) -> tuple[Json, bytes]:
-    """The fields of a multipart form (`a[b]` nested, the file as its name) and the file's content."""
+    """The fields of a multipart form (`a[b]` becomes nested, a file becomes its name), and the file's content."""
     boundary = email.message_from_string(f"Content-Type: {content_type}\n\n").get_boundary()
     parts = body.split(f"--{boundary}".encode())
     if parts[-1].strip() != b"--":

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Project
-from server import Server
+from conftest import InterruptedClock, Project
+from server import Reply, Server
 
 import run_batch
 
@@ -18,7 +18,7 @@ PAGE = "We use the Korvian Household Survey (KHS) here."
 
 
 def one_sentence(printed: str) -> str:
-    """The error that was told; progress and notes aside, it is a single line."""
+    """The error that was printed. It is a single line; progress and notices may be printed besides."""
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, printed
     return errors[0]
@@ -27,11 +27,11 @@ def one_sentence(printed: str) -> str:
 def test_missing_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     project.paper("a.pdf", PAGE)
-    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "OPENAI_API_KEY" in told and ".env" in told and "PROVIDER: local" in told
+    error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "OPENAI_API_KEY" in error and ".env" in error and "PROVIDER: local" in error
 
 
-def test_wrong_key_is_told_before_anything_is_uploaded(
+def test_a_wrong_key_is_reported_before_anything_is_uploaded(
     project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-marker-of-this-test")
@@ -40,37 +40,37 @@ def test_wrong_key_is_told_before_anything_is_uploaded(
     assert "refused the key" in one_sentence(printed)
     assert "sk-marker" not in printed
     assert not server.files
-    # and with the right key the same command goes on
+    # With the right key the same command continues.
     monkeypatch.setenv("OPENAI_API_KEY", server.key)
-    assert "1 sent now" in project.run("run_batch.py --process extraction")
+    assert "sent 1 request in 1 batch" in project.run("run_batch.py --process extraction")
 
 
-def test_dead_model_is_told_before_anything_is_uploaded(project: Project, server: Server) -> None:
+def test_a_retired_model_is_reported_before_anything_is_uploaded(project: Project, server: Server) -> None:
     server.models.discard("gpt-4o-mini")
     project.paper("a.pdf", PAGE)
-    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "MODEL in config.yaml" in told and "gpt-4o-mini" in told
+    error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "MODEL in config.yaml" in error and "gpt-4o-mini" in error
     assert not server.files
 
 
-def test_refused_parameter_is_told_before_anything_is_uploaded(project: Project, server: Server) -> None:
+def test_a_refused_parameter_is_reported_before_anything_is_uploaded(project: Project, server: Server) -> None:
     project.configure(MODEL="gpt-5-mini", REQUEST_PARAMS={"*": {"max_tokens": 100}})
     project.paper("a.pdf", PAGE)
-    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "max_tokens" in told and "REQUEST_PARAMS" in told
+    error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "max_tokens" in error and "REQUEST_PARAMS" in error
     assert not server.files
 
 
 def test_unreachable_server(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setattr("pipeline.providers.openai.RETRIES", 0)
-    monkeypatch.setattr("pipeline.providers.openai.PROBE_RETRIES", 0)
     project.paper("a.pdf", PAGE)
-    assert "cannot be reached" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "Cannot reach http://127.0.0.1:9/v1" in one_sentence(
+        project.run("run_batch.py --process extraction", expect=1)
+    )
 
 
 def test_no_pdfs(project: Project) -> None:
-    (project.input / "notes.txt").write_text("no paper")
+    (project.input / "notes.txt").write_text("not a paper")
     assert "There are no PDFs in" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
 
@@ -79,20 +79,20 @@ def test_no_input_folder(project: Project) -> None:
     assert "There is no folder" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
 
-def test_two_papers_of_one_id(project: Project) -> None:
+def test_two_papers_with_the_same_id(project: Project) -> None:
     project.paper("a.pdf", PAGE)
     project.paper("a.PDF", PAGE)
-    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "a.pdf" in told and "a.PDF" in told and "rename" in told
+    error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "a.pdf" in error and "a.PDF" in error and "rename" in error
 
 
 def test_no_document_matches(project: Project) -> None:
     project.paper("a.pdf", PAGE)
-    told = one_sentence(project.run("run_batch.py --process extraction --documents b*", expect=1))
-    assert "No document matches 'b*'" in told
+    error = one_sentence(project.run("run_batch.py --process extraction --documents b*", expect=1))
+    assert "No document matches 'b*'" in error
 
 
-def test_pages_that_are_no_range(project: Project) -> None:
+def test_invalid_page_ranges(project: Project) -> None:
     project.paper("a.pdf", PAGE)
     for wrong in ("5-1", "0", "x", "1-"):
         assert "--pages" in one_sentence(project.run(f"run_batch.py --process extraction --pages {wrong}", expect=1))
@@ -100,38 +100,38 @@ def test_pages_that_are_no_range(project: Project) -> None:
 
 def test_judge_before_extraction(project: Project) -> None:
     project.paper("a.pdf", PAGE)
-    told = one_sentence(project.run("run_batch.py --process judge", expect=1))
-    assert "run_batch.py --process extraction" in told
+    error = one_sentence(project.run("run_batch.py --process judge", expect=1))
+    assert "run_batch.py --process extraction" in error
 
 
 def test_judge_before_the_extraction_is_retrieved(project: Project) -> None:
     project.paper("a.pdf", PAGE)
     project.run("run_batch.py --process extraction")
-    told = one_sentence(project.run("run_batch.py --process judge", expect=1))
-    assert "retrieve_results.py --process extraction" in told
+    error = one_sentence(project.run("run_batch.py --process judge", expect=1))
+    assert "retrieve_results.py --process extraction" in error
 
 
 @pytest.mark.parametrize("process", ["extraction", "judge", "reasoning"])
 def test_retrieve_before_run(project: Project, process: str) -> None:
-    told = one_sentence(project.run(f"retrieve_results.py --process {process}", expect=1))
-    assert f"run_batch.py --process {process}" in told
+    error = one_sentence(project.run(f"retrieve_results.py --process {process}", expect=1))
+    assert f"run_batch.py --process {process}" in error
 
 
 def test_training_data_before_reasoning(project: Project) -> None:
     assert "run_batch.py" in one_sentence(project.run("generate_finetune_data.py", expect=1))
     project.paper("a.pdf", PAGE)
     project.run("run_batch.py --process extraction --wait")
-    told = one_sentence(project.run("generate_finetune_data.py", expect=1))
-    assert "run_batch.py --process reasoning" in told
+    error = one_sentence(project.run("generate_finetune_data.py", expect=1))
+    assert "run_batch.py --process reasoning" in error
     assert not (project.output / "finetune").exists() or not any((project.output / "finetune").iterdir())
 
 
-def test_another_key_does_not_free_a_known_batch(project: Project, server: Server) -> None:
+def test_a_batch_unknown_to_another_key_is_not_asked_again(project: Project, server: Server) -> None:
     project.paper("a.pdf", PAGE)
     project.run("run_batch.py --process extraction")
     server.batches.clear()
     assert "another project" in project.run("retrieve_results.py --process extraction", expect=3)
-    assert "0 sent now" in project.run("run_batch.py --process extraction")
+    assert "nothing to send (0 answered, 1 in progress" in project.run("run_batch.py --process extraction")
 
 
 def test_empty_prompt(project: Project) -> None:
@@ -148,8 +148,8 @@ def test_the_lock_names_its_holder(project: Project) -> None:
     workspace = Workspace(project.output)
     workspace.prepare()
     with workspace.lock("retrieve_results.py --process judge"):
-        told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "retrieve_results.py --process judge" in told
+        error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "retrieve_results.py --process judge" in error
 
 
 @pytest.mark.parametrize(
@@ -167,16 +167,18 @@ def test_the_lock_names_its_holder(project: Project) -> None:
 )
 def test_broken_settings(project: Project, yaml: str, expected: str) -> None:
     (project.folder / "config.yaml").write_text(yaml)
-    told = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert expected in told and "sk-1" not in told
+    error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert expected in error and "sk-1" not in error
 
 
 def test_missing_config(project: Project) -> None:
     (project.folder / "config.yaml").unlink()
-    assert "There is no" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "does not exist" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
 
-def test_a_wrong_value_from_the_environment_names_its_origin(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_from_the_environment_names_its_source(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MAX_ATTEMPTS", "lots")
     assert "environment" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
@@ -185,7 +187,7 @@ def test_output_folder_that_cannot_be_written(project: Project) -> None:
     (project.folder / "taken").write_text("a file")
     project.configure(OUTPUT_DIR="taken/output")
     project.paper("a.pdf", PAGE)
-    assert "cannot be written" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "Cannot write" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
 
 @pytest.mark.parametrize("script", ["run_batch.py", "retrieve_results.py"])
@@ -198,21 +200,19 @@ def test_unknown_process(script: str) -> None:
 
 
 def test_read_only_output_as_another_user(project: Project, tmp_path: Path) -> None:
-    """Root may write everywhere, so this needs a user without rights."""
+    """Root may write everywhere, so this needs another user."""
     if os.geteuid() == 0:
         pytest.skip("running as root")
     project.output.mkdir()
     project.output.chmod(0o500)
     project.paper("a.pdf", PAGE)
-    assert "cannot be written" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
+    assert "Cannot write" in one_sentence(project.run("run_batch.py --process extraction", expect=1))
 
 
-def test_stopped_while_asking_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_while_asking_again(project: Project, server: Server) -> None:
     project.paper("a.pdf", PAGE)
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pipeline.providers.openai.OpenAIProvider.upload", stopped)
+    busy = {"error": {"message": "busy", "type": "x", "param": None, "code": None}}
+    server.before_request = lambda request: Reply(429, busy) if request.path == "/v1/files" else None
+    project.clock = InterruptedClock()
     assert "without --again" not in project.run("run_batch.py --process extraction", expect=130)
     assert "without --again" in project.run("run_batch.py --process extraction --again", expect=130)

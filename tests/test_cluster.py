@@ -1,4 +1,4 @@
-"""Papers read on a Dask cluster: a scheduler and two workers, each a process of its own, one of them killed."""
+"""Reading papers on a Dask cluster: a scheduler and two workers in processes of their own, one of which is killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pdfs
@@ -18,10 +19,14 @@ from conftest import Project
 from server import Server
 
 from pipeline.config import ROOT
+from pipeline.errors import ClusterError
+from pipeline.pdf.dask_cluster import connected
 
 pytest.importorskip("distributed")
 DASK = Path(sys.executable).with_name("dask")
-LOCAL = ("manifest.jsonl", "text/", "batches/")
+COMPARED = ("manifest.jsonl", "text/", "batches/")
+SENTENCE = "We use the Korvian Household Survey."
+CHECK = "run_batch.py --check"
 
 
 class Cluster:
@@ -34,7 +39,7 @@ class Cluster:
         self.address = self._start(r"Scheduler at:\s+(tcp://\S+)", "scheduler", "--port", "0", "--no-dashboard")
 
     def _start(self, ready: str, *arguments: str, cwd: Path = ROOT) -> str:
-        """Start one and wait until its log has the line `ready`; returns what that names."""
+        """Start a process and wait until its log matches `ready`. Returns the first group of the match."""
         log = self._folder / f"{len(self._processes)}.log"
         environment = os.environ | {"PYTHONPATH": str(cwd)}
         command = [str(DASK), *arguments, "--host", "127.0.0.1"]
@@ -60,12 +65,14 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     started = Cluster(tmp_path / "dask")
-    yield started
-    started.stop()
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 def outputs(project: Project) -> dict[str, bytes]:
-    return {name: content for name, content in project.files().items() if name.startswith(LOCAL)}
+    return {name: content for name, content in project.files().items() if name.startswith(COMPARED)}
 
 
 def write_papers(project: Project, count: int) -> None:
@@ -74,42 +81,73 @@ def write_papers(project: Project, count: int) -> None:
         project.paper(f"{number:03}.pdf", *(sentence.format(page) * 20 for page in range(1, 6)))
 
 
-def test_the_same_bytes_though_a_worker_is_killed(project: Project, server: Server, cluster: Cluster) -> None:
+@contextmanager
+def when_extracted(project: Project, count: int, action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` in a thread as soon as the texts of `count` papers are on disk, if that happens in the block."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if len(list(project.output.glob("text/*.json"))) >= count:
+                action()
+                return
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def test_result_is_the_same_if_a_worker_is_killed(project: Project, server: Server, cluster: Cluster) -> None:
     write_papers(project, 60)
     project.run("run_batch.py --process extraction")
-    alone = outputs(project)
+    local = outputs(project)
     shutil.rmtree(project.output)
     first, second = cluster.add_worker(), cluster.add_worker()
     project.configure(DASK_SCHEDULER=cluster.address)
-
-    def kill() -> None:
-        while len(list(project.output.glob("text/*.json"))) < 10:
-            time.sleep(0.001)
-        first.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    project.run("run_batch.py --process extraction")
-    killer.join()
-    assert first.wait() and second.poll() is None
-    assert outputs(project) == alone
+    with when_extracted(project, 10, first.kill):
+        project.run("run_batch.py --process extraction")
+    assert first.wait(timeout=10) and second.poll() is None
+    assert outputs(project) == local
 
 
-def test_papers_that_break_programs_cost_themselves_there_too(project: Project, cluster: Cluster) -> None:
+def test_time_limit_ends_only_the_slow_paper(project: Project, cluster: Cluster) -> None:
     worker = cluster.add_worker()
-    project.configure(DASK_SCHEDULER=cluster.address, READ_TIMEOUT_S=1)
+    project.configure(DASK_SCHEDULER=cluster.address, READ_TIMEOUT_S=0.5)
     pdfs.write(project.input / "slow.pdf", [pdfs.text("One."), pdfs.slow()])
-    project.paper("sound.pdf", "We use the Korvian Household Survey.")
-    printed = project.run("run_batch.py --check", expect=3)
-    assert "page 2 cannot be read (it takes longer than READ_TIMEOUT_S, 1 seconds)" in printed
-    assert "2 documents, 0 of them unreadable" in printed and worker.poll() is None
+    project.paper("sound.pdf", SENTENCE)
+    printed = project.run(CHECK, expect=3)
+    assert "page 2 cannot be read (it takes longer than READ_TIMEOUT_S (0.5 s))" in printed
+    assert "2 documents, 0 unreadable" in printed and worker.poll() is None
 
 
-def test_a_cluster_that_cannot_be_used_gets_a_sentence(project: Project, cluster: Cluster, tmp_path: Path) -> None:
-    project.paper("a.pdf", "We use the Korvian Household Survey.")
+def test_unusable_cluster_is_reported(project: Project, cluster: Cluster, tmp_path: Path) -> None:
+    project.paper("a.pdf", SENTENCE)
     project.configure(DASK_SCHEDULER=cluster.address)
-    assert "has no workers: start some" in project.run("run_batch.py --check", expect=1)
+    assert "has no workers: start at least one" in project.run(CHECK, expect=1)
     cluster.add_worker(cwd=tmp_path)
-    assert "cannot import this program" in project.run("run_batch.py --check", expect=1)
-    project.configure(DASK_SCHEDULER="tcp://127.0.0.1:1")
-    assert "There is no Dask scheduler at tcp://127.0.0.1:1" in project.run("run_batch.py --check", expect=1)
+    assert "cannot import this program" in project.run(CHECK, expect=1)
+
+
+def test_lost_cluster_is_reported(project: Project, cluster: Cluster) -> None:
+    write_papers(project, 80)
+    cluster.add_worker()
+    project.configure(DASK_SCHEDULER=cluster.address)
+    with when_extracted(project, 1, cluster.stop):
+        printed = project.run(CHECK, expect=1)
+    assert "The connection to the Dask cluster was lost while papers were read" in printed
+
+
+def test_missing_scheduler_is_reported(project: Project) -> None:
+    project.paper("a.pdf", SENTENCE)
+    project.configure(DASK_SCHEDULER="tpc://127.0.0.1:1")  # an invalid address is rejected without a time limit
+    assert "Cannot connect to a Dask scheduler at tpc://127.0.0.1:1" in project.run(CHECK, expect=1)
+    with (
+        pytest.raises(ClusterError, match=r"Cannot connect to a Dask scheduler at tcp://127\.0\.0\.1:1 "),
+        connected("tcp://127.0.0.1:1", timeout_s=0.2),
+    ):
+        pass

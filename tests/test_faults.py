@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,29 +14,21 @@ from pathlib import Path
 
 import pytest
 import server_faults
-from conftest import COMMANDS, Project
+from conftest import Project
 from server import Reply, Server
 from server_faults import FAULTS
 
 from pipeline.config import ROOT
 
 EXTRACTION = "--process extraction"
+CHAT = "/v1/chat/completions"
 PAPERS, PAGES = 3, 4
-# These refuse requests for good; all other faults pass, and a patient user gets everything.
-FINAL = {"error_null_status_400", "validation_failure"}
-QUICK: dict[str, Callable[[Server], None]] = {
-    "file_not_found_for_a_while": partial(server_faults.file_not_found_for_a_while, seconds=0.5),
-    "rate_limited": partial(server_faults.rate_limited, seconds=0),
-    "create_times_out_after_making": partial(server_faults.create_times_out_after_making, seconds=1),
+# These refuse requests for good. All other faults are temporary: a user who repeats the commands gets every answer.
+PERMANENT = {"error_null_status_400", "validation_failure"}
+SMALL: dict[str, Callable[[Server], None]] = {
+    "create_times_out_after_creating": partial(server_faults.create_times_out_after_creating, seconds=0.6),
     "big_output": partial(server_faults.big_output, size=10_000_000),
 }
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.providers.openai.WAITS", (0.1,) * 8)
-    monkeypatch.setattr("pipeline.providers.openai.CREATE_TIMEOUT", 0.4)
-    monkeypatch.setattr("openai._constants.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -47,18 +40,8 @@ def papers(project: Project) -> Project:
     return project
 
 
-def command(project: Project, line: str) -> tuple[int, str]:
-    """Run a command whatever its status; a traceback fails the test."""
-    script, *arguments = line.split()
-    project._capsys.readouterr()
-    status = COMMANDS[script]([*arguments, "--config", str(project.folder / "config.yaml")])
-    printed = project._capsys.readouterr()
-    assert "Traceback" not in printed.err
-    return status, printed.out + printed.err
-
-
 def statuses(project: Project, process: str = "extraction") -> Counter[str]:
-    """Pages by status, after checking that `failures/` holds exactly those that failed."""
+    """Pages by status. Checks that `failures/` has exactly those that failed."""
     found, failed = Counter[str](), set()
     for paper in range(PAPERS):
         for page, status in project.document(process, str(paper))["page_status"].items():
@@ -81,79 +64,98 @@ def check(project: Project, server: Server) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_nothing_is_lost_and_nothing_sent_twice(papers: Project, server: Server, name: str) -> None:
-    QUICK.get(name, FAULTS[name])(server)
+def test_nothing_is_lost_and_nothing_sent_twice(
+    papers: Project, server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.providers.openai.CREATE_TIMEOUT", 0.3)
+    SMALL.get(name, FAULTS[name])(server)
     for _ in range(3):
-        command(papers, f"run_batch.py {EXTRACTION}")
+        papers.command(f"run_batch.py {EXTRACTION}")
         check(papers, server)
-        command(papers, f"retrieve_results.py {EXTRACTION}" + (" --wait" if name != "another_key" else ""))
+        papers.command(f"retrieve_results.py {EXTRACTION}" + (" --wait" if name != "another_key" else ""))
         check(papers, server)
         if name == "another_key":
             server.behave()
     found = check(papers, server)
     assert found["pending"] == 0
-    assert (found["answered"] < PAPERS * PAGES) == (name in FINAL)
+    assert (found["answered"] < PAPERS * PAGES) == (name in PERMANENT)
     before = papers.files()
-    command(papers, f"retrieve_results.py {EXTRACTION}")
+    papers.command(f"retrieve_results.py {EXTRACTION}")
     assert papers.files() == before
 
 
 def test_a_batch_that_fails_validation_stops_with_its_message(papers: Project, server: Server) -> None:
     server_faults.validation_failure(server)
-    status, printed = command(papers, "run_batch.py --process all")
+    status, printed = papers.command("run_batch.py --process all")
     assert status == 3
-    assert "not sent again as it is" in printed and "--again failed" in printed
+    assert "None of its requests was answered" in printed and "--again failed" in printed
     assert not (papers.output / "judge").exists()
     assert statuses(papers)["failed:api_error"] == 5
     created = len(server.batches)
-    assert "5 given up" in command(papers, f"run_batch.py {EXTRACTION}")[1]
+    assert "5 given up" in papers.command(f"run_batch.py {EXTRACTION}")[1]
     assert len(server.batches) == created
     server.behave()
-    status, printed = command(papers, f"run_batch.py {EXTRACTION} --again failed --wait")
-    assert status == 0 and "on purpose" not in printed
+    status, printed = papers.command(f"run_batch.py {EXTRACTION} --again failed --wait")
+    assert status == 0 and "asked before" not in printed
     assert statuses(papers) == {"answered": PAPERS * PAGES}
     assert set(server.attempts.values()) == {1}
 
 
-def test_a_refused_parameter_stops_and_is_named(
-    papers: Project, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The probe would have told; some servers have no route for it."""
-    monkeypatch.setattr("pipeline.providers.openai.OpenAIProvider.probe", lambda self, body: None)
+def test_a_refused_parameter_stops_and_is_named(papers: Project, server: Server) -> None:
+    """The probe would find it, but some servers have no route for it."""
+    no_route = {"error": {"message": "Not Found", "type": "x", "param": None, "code": None}}
+    server.before_request = lambda request: Reply(404, no_route) if request.path == CHAT else None
     papers.configure(REQUEST_PARAMS={"*": {"reasoning_effort": "low"}})
-    status, printed = command(papers, "run_batch.py --process all")
+    status, printed = papers.command("run_batch.py --process all")
     assert status == 3
     assert "12 requests were refused: Unsupported parameter: 'reasoning_effort'" in printed
     assert not (papers.output / "judge").exists()
     papers.configure(REQUEST_PARAMS={"*": {"temperature": 0}})
-    assert command(papers, f"run_batch.py {EXTRACTION} --wait")[0] == 0
+    assert papers.command(f"run_batch.py {EXTRACTION} --wait")[0] == 0
     assert statuses(papers) == {"answered": PAPERS * PAGES}
 
 
-def test_a_full_queue_halves_what_is_too_large_and_remembers_it(papers: Project, server: Server) -> None:
+def test_a_batch_too_large_for_the_queue_is_halved_and_the_size_is_remembered(papers: Project, server: Server) -> None:
     papers.configure(MAX_REQUESTS_PER_BATCH=12)
     server_faults.small_queue(server, share=0.3)
-    status, printed = command(papers, f"run_batch.py {EXTRACTION} --wait")
-    assert status == 0 and "queue full" in printed
+    status, printed = papers.command(f"run_batch.py {EXTRACTION} --wait")
+    assert status == 0 and "the queue was full" in printed
     assert statuses(papers) == {"answered": PAPERS * PAGES}
     refused = [batch for batch in server.batches.values() if batch.info["status"] == "failed"]
     assert 2 <= len(refused) <= 3
-    passed = max(len(batch.lines) for batch in server.batches.values())
+    largest = max(len(batch.lines) for batch in server.batches.values())
     papers.paper("3.pdf", *(f"We use the Korvian Census, table {n}." for n in range(12)))
-    command(papers, f"run_batch.py {EXTRACTION} --wait")
+    papers.command(f"run_batch.py {EXTRACTION} --wait")
     assert len([b for b in server.batches.values() if b.info["status"] == "failed"]) == len(refused)
-    assert max(len(batch.lines) for batch in server.batches.values()) == passed
+    assert max(len(batch.lines) for batch in server.batches.values()) == largest
+
+
+def test_the_remembered_size_of_the_queue_grows_with_a_larger_batch(papers: Project, server: Server) -> None:
+    """The queue had room for one page of two. Later it accepts a page that is longer than both."""
+    papers.configure(MAX_REQUESTS_PER_BATCH=2)
+    server_faults.small_queue(server, share=0.6)
+    selected = f"run_batch.py {EXTRACTION} --documents 0 --pages 1-2 --wait"
+    assert "the queue was full; 1 batch will be sent again" in papers.run(selected)
+    server.behave()
+    sizes = [len(batch.lines) for batch in server.batches.values()]
+    assert sizes == [0, 1, 1]
+    papers.run(f"run_batch.py {EXTRACTION} --documents 0 --wait")
+    assert [len(batch.lines) for batch in server.batches.values()] == [*sizes, 1, 1]
+    papers.paper("long.pdf", "The Korvian Household Survey has many rows and many columns. " * 80)
+    papers.run(f"run_batch.py {EXTRACTION} --documents long --wait")
+    papers.run(f"run_batch.py {EXTRACTION} --documents 1 --wait")
+    assert [len(batch.lines) for batch in server.batches.values()] == [*sizes, 1, 1, 1, 2, 2]
 
 
 def test_a_large_output_file_is_read_in_little_memory(papers: Project, server: Server) -> None:
-    """300 MB: downloaded, and read line by line. Linux tells a process its peak."""
+    """300 MB are downloaded, and read line by line. Linux reports the peak memory of a process."""
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc here")
     papers.configure()
     for paper in range(PAPERS, 10):
         papers.paper(f"{paper}.pdf", *(f"We use the Korvian Census, table {paper}.{n}." for n in range(40)))
     server_faults.big_output(server)
-    command(papers, f"run_batch.py {EXTRACTION}")
+    papers.command(f"run_batch.py {EXTRACTION}")
     server.polls_to_complete = 0
     code = (
         "import re, sys, retrieve_results as r; status = r.main(sys.argv[1:]);"
@@ -170,13 +172,13 @@ def test_a_large_output_file_is_read_in_little_memory(papers: Project, server: S
     assert statuses(papers) == {"answered": PAPERS * PAGES}
 
 
-def test_a_small_batch_that_passes_does_not_set_the_size_of_the_large_one(papers: Project, server: Server) -> None:
-    """Room for 11 requests, batches of 11 and 1: the large one waits for the small one, and is not cut to its size."""
+def test_a_small_batch_that_is_accepted_does_not_set_the_size_of_a_large_one(papers: Project, server: Server) -> None:
+    """Room for 11 requests, batches of 11 and 1: the large one waits for the small one, and is not split."""
     papers.configure(MAX_REQUESTS_PER_BATCH=11)
     server.polls_to_complete = 4
     server_faults.small_queue(server, share=1.02)
     for _ in range(3):
-        command(papers, f"run_batch.py {EXTRACTION} --wait")
+        papers.command(f"run_batch.py {EXTRACTION} --wait")
     assert statuses(papers) == {"answered": PAPERS * PAGES} and len(server.batches) <= 4
     assert set(server.seen.values()) == {1}
 
@@ -184,25 +186,22 @@ def test_a_small_batch_that_passes_does_not_set_the_size_of_the_large_one(papers
 def test_nothing_more_is_sent_after_a_rejection(papers: Project, server: Server) -> None:
     papers.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
     server.refuse = lambda batch: [{"code": "invalid_request", "message": "broken", "line": 1, "param": None}]
-    status, _ = command(papers, f"run_batch.py {EXTRACTION} --wait")
+    status, _ = papers.command(f"run_batch.py {EXTRACTION} --wait")
     assert status == 3 and len(server.batches) == 1
 
 
-def test_one_batch_that_cannot_be_asked_for_does_not_stop_the_others(
-    papers: Project, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.providers.openai.RETRIES", 1)
-    command(papers, f"run_batch.py {EXTRACTION}")
+def test_one_batch_whose_status_is_not_available_does_not_stop_the_others(papers: Project, server: Server) -> None:
+    papers.command(f"run_batch.py {EXTRACTION}")
     broken = next(iter(server.batches))
     server.polls_to_complete = 0
     server.before_request = lambda request: (
         Reply(500, {"error": {"message": "oh", "type": "x", "param": None, "code": None}})
         if request.path.endswith(broken) and request.method == "GET" else None
     )  # fmt: skip
-    status, printed = command(papers, f"retrieve_results.py {EXTRACTION}")
+    status, printed = papers.command(f"retrieve_results.py {EXTRACTION}")
     assert status == 3 and "oh" in printed and statuses(papers) == {"answered": 7, "pending": 5}
     server.behave()
-    assert command(papers, f"retrieve_results.py {EXTRACTION}")[0] == 0
+    assert papers.command(f"retrieve_results.py {EXTRACTION}")[0] == 0
     assert statuses(papers) == {"answered": 12}
 
 
@@ -212,7 +211,32 @@ def test_a_page_that_is_too_long_is_not_a_refused_parameter(papers: Project, ser
     server.answer = lambda body: (
         (400, {"error": long}) if "Korviana" in str(body) and body["max_completion_tokens"] > 16 else usual(body)
     )
-    status, printed = command(papers, "run_batch.py --process all")
-    assert status == 3 and "Mend REQUEST_PARAMS" not in printed
+    status, printed = papers.command("run_batch.py --process all")
+    assert status == 3 and "Fix REQUEST_PARAMS" not in printed
     assert (papers.output / "reasoning" / "0.json").exists()
     assert statuses(papers) == {"answered": 9, "failed:api_error": 3}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param("../../../outside{}", id="dots"),
+        pytest.param("/outside{}", id="absolute"),
+        pytest.param("one/two/three{}", id="slashes"),
+        pytest.param("nul\0{}", id="nul"),
+        pytest.param("..\\..\\outside{}", id="backslashes"),
+        pytest.param("{}" + "long" * 75, id="long"),
+        pytest.param("long" * 75 + "{}", id="long and different only at the end"),
+        pytest.param("{}" + "𝒳" * 200, id="four bytes per character"),
+    ],
+)
+def test_no_batch_id_decides_where_a_file_is_written(papers: Project, server: Server, template: str) -> None:
+    """Result files are named after ids that the server chooses."""
+    usual, numbers = server.new_id, itertools.count()
+    server.new_id = lambda kind: template.format(next(numbers)) if kind == "batch_" else usual(kind)
+    before = {path for path in papers.folder.rglob("*") if not path.is_relative_to(papers.output)}
+    papers.run(f"run_batch.py {EXTRACTION} --wait")
+    assert statuses(papers) == {"answered": PAPERS * PAGES} and set(server.seen.values()) == {1}
+    assert {path for path in papers.folder.rglob("*") if not path.is_relative_to(papers.output)} == before
+    results = set(papers.output.rglob("*.output.jsonl"))
+    assert len(results) == 3 and {path.parent for path in results} == {papers.output / "batches" / "extraction"}

@@ -1,9 +1,12 @@
-"""Training data: only what is certain, in the extraction's own form, split by document."""
+"""generate_finetune_data.py: which pages become training data, the rows, the splits, and the dataset card."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,22 @@ from hypothesis import strategies as st
 from server import Server
 from server_answers import verdict
 
-from pipeline.batches.cost import count_tokens
 from pipeline.config import ROOT
-from pipeline.documents.grounding import PageIndex, Span
 from pipeline.finetune import SPLITS, split_of
-from pipeline.finetune.examples import Judged, examples
+from pipeline.finetune.examples import TrainingPage, examples
 from pipeline.finetune.formats import FORMATS
-from pipeline.records import Dataset, Page
-from pipeline.stages import STAGES
+from pipeline.processes import FIRST
+from pipeline.records import CLASS_FIELDS, Dataset, Page
+from pipeline.stages import get_stage
 from pipeline.stages.extraction import ExtractionAnswer
+from pipeline.text.grounding import PageIndex, Span
+from pipeline.text.tokens import count_tokens
 
 NOTHING = "This page is about theory alone. There is a lemma."
 
 
 def a_name(valid: bool) -> str:
-    """A dataset name that the server's reasoner finds valid, or not."""
+    """A dataset name that the test server finds valid, or not."""
     kinds = ("Household", "Labour", "School", "Farm", "Housing", "Wage", "Health", "Firm", "Trade", "Travel")
     names = (f"Korvian {kind} Survey" for kind in kinds)
     return next(name for name in names if verdict("reasoning", name)["valid"] is valid)
@@ -39,6 +43,7 @@ GOOD, BAD = a_name(True), a_name(False)
 
 
 def rows(project: Project) -> list[dict[str, Any]]:
+    """Generate the training data; the rows of all splits."""
     project.run("generate_finetune_data.py")
     return [row for split in SPLITS for row in split_rows(project, split)]
 
@@ -48,7 +53,7 @@ def split_rows(project: Project, split: str) -> list[dict[str, Any]]:
 
 
 def by_page(project: Project) -> dict[str, ExtractionAnswer]:
-    """The target of each page, by a word of the page's text."""
+    """Generate the training data; the answer for each page, by the first word of its text."""
     made = {}
     for row in rows(project):
         system, user, assistant = row["messages"]
@@ -60,7 +65,7 @@ def by_page(project: Project) -> dict[str, ExtractionAnswer]:
     return made
 
 
-def test_positives_are_valid_and_located_negatives_have_nothing_left(project: Project) -> None:
+def test_positives_have_valid_mentions_and_negatives_none(project: Project) -> None:
     project.configure(NEGATIVES_PER_POSITIVE=2)
     project.paper(
         "a.pdf",
@@ -78,11 +83,13 @@ def test_positives_are_valid_and_located_negatives_have_nothing_left(project: Pr
         assert made[negative] == ExtractionAnswer(dataset_used=False, data_mentions=[])
 
 
-def test_a_page_with_a_name_found_elsewhere_is_no_negative(project: Project, server: Server) -> None:
-    """The extractor missed it on page 2; that must not teach a model to miss it."""
+def test_a_page_with_a_name_from_another_page_is_not_a_negative(project: Project, server: Server) -> None:
+    """The extraction missed the name on page 2. The model must not learn to miss it."""
     project.paper("a.pdf", f"One uses the {GOOD} here.", f"Two cites {GOOD.lower()} results.", f"Three. {NOTHING}")
     project.run("run_batch.py --process all")
     assert set(by_page(project)) == {"One", "Three."}
+    reason = "no mention was found, but a dataset name from another page occurs"
+    assert f"left out: 1 page ({reason}" in project.run("generate_finetune_data.py")
 
 
 def test_pages_that_failed_or_were_not_asked_are_left_out(project: Project, server: Server) -> None:
@@ -97,10 +104,12 @@ def test_pages_that_failed_or_were_not_asked_are_left_out(project: Project, serv
     server.answer = fails
     project.run("run_batch.py --process all --pages 1-2", expect=3)
     assert set(by_page(project)) == {"One"}
-    assert "1 pages: skipped:extraction_failed" in project.run("generate_finetune_data.py")
+    printed = project.run("generate_finetune_data.py")
+    assert "left out: 1 page (skipped:extraction_failed" in printed
+    assert "left out: 1 page (not_sent" in printed
 
 
-def test_a_valid_mention_that_is_not_on_the_page_is_never_trained_on(project: Project, server: Server) -> None:
+def test_a_page_with_a_valid_mention_that_is_not_in_its_text_is_left_out(project: Project, server: Server) -> None:
     project.paper("a.pdf", f"One uses the {GOOD} here.")
     answer = server.answer
 
@@ -117,6 +126,30 @@ def test_a_valid_mention_that_is_not_on_the_page_is_never_trained_on(project: Pr
     document = project.document("reasoning", "a")
     assert document["pages"][0]["data_mentions"][0]["datasets"][0]["grounding"] == "missing"
     assert rows(project) == []
+    assert "left out: 1 page (a valid mention was not found in the text" in project.run("generate_finetune_data.py")
+
+
+def test_a_paper_that_can_no_longer_be_read_is_left_out(project: Project) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.paper("b.pdf", f"Two uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    assert set(by_page(project)) == {"One", "Two"}
+    (project.input / "b.pdf").write_bytes(b"This is not a PDF.")
+    project.run("run_batch.py --check", expect=3)
+    assert set(by_page(project)) == {"One"}
+
+
+def test_a_page_with_a_mention_without_a_verdict_is_left_out(project: Project, server: Server) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.", f"Two. {NOTHING}")
+    project.run("run_batch.py --process all")
+    document = project.document("reasoning", "a")
+    document["pages"][0]["data_mentions"][0]["datasets"][0]["valid"] = None
+    (project.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    project.configure(NEGATIVES_PER_POSITIVE=5)
+    assert rows(project) == [], "page 2 is a negative, and there is no positive to go with it"
+    printed = project.run("generate_finetune_data.py")
+    assert "left out: 1 page (a mention has no verdict" in printed
+    assert "left out: 1 page (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
 
 
 def test_all_pages_of_a_document_are_in_one_split(project: Project) -> None:
@@ -141,27 +174,34 @@ def test_the_split_follows_the_shares() -> None:
     assert found != [split_of(str(number), shares, 1) for number in range(5000)]  # type: ignore[arg-type]
 
 
-def test_a_fine_tuned_prompt_can_be_selected(project: Project, server: Server) -> None:
+def test_requests_with_the_prompt_for_fine_tuned_models_equal_the_training_rows(
+    project: Project, server: Server
+) -> None:
     project.configure(PROMPTS={"extraction": str(ROOT / "prompts" / "extraction_finetuned.md")})
     project.paper("a.pdf", f"One uses the {GOOD} here.")
     project.run("run_batch.py --process extraction")
     (batch,) = server.batches.values()
-    assert batch.lines[0][1]["messages"][0]["content"].startswith("List the datasets")
+    asked = batch.lines[0][1]["messages"]
+    project.run("run_batch.py --process all")
+    (row,) = rows(project)
+    assert row["messages"][:2] == asked
 
 
-def test_negatives_are_so_many_for_each_positive_and_the_hard_ones_first(project: Project) -> None:
+def test_negatives_per_positive_and_the_hardest_first(project: Project) -> None:
     hard = "Hard. The survey data come from a census panel of records and statistics."
     project.paper("a.pdf", f"One uses the {GOOD} here.", f"Easy. {NOTHING}", hard, f"Dull. {NOTHING}")
     project.run("run_batch.py --process all")
     assert set(by_page(project)) == {"One", "Hard."}
-    assert "left out: 2 pages: a page without a dataset, over NEGATIVES_PER_POSITIVE" in project.run(
-        "generate_finetune_data.py"
-    )
+    printed = project.run("generate_finetune_data.py")
+    assert "left out: 2 pages (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
+    assert re.search("^[a-z]+: 1 document, 1 positive and 1 negative row$", printed, re.MULTILINE)
+    project.configure(NEGATIVES_PER_POSITIVE=2)
+    assert len(by_page(project)) == 3
     project.configure(NEGATIVES_PER_POSITIVE=0)
     assert set(by_page(project)) == {"One"}
 
 
-def test_every_format_holds_the_same(project: Project) -> None:
+def test_all_formats_have_the_same_content(project: Project) -> None:
     project.paper("a.pdf", f"One uses the {GOOD} here.", f"Two. {NOTHING}")
     project.run("run_batch.py --process all")
     openai = [[message["content"] for message in row["messages"]] for row in rows(project)]
@@ -181,7 +221,7 @@ def test_every_format_holds_the_same(project: Project) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_hub_library_loads_it(project: Project, form: str, tmp_path: Path) -> None:
+def test_the_library_datasets_loads_the_files(project: Project, form: str, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     many_papers(project)
     project.run(f"generate_finetune_data.py --format {form}")
@@ -192,7 +232,7 @@ def test_the_hub_library_loads_it(project: Project, form: str, tmp_path: Path) -
 
 
 def test_the_rules_of_openais_fine_tuning(project: Project) -> None:
-    """Its guide: only known keys and roles, no empty content, the assistant last, ten rows, UTF-8 lines of JSON."""
+    """OpenAI's guide: known keys and roles only, no empty content, the assistant last, at least ten rows."""
     many_papers(project)
     made = rows(project)
     assert len(split_rows(project, "train")) >= 10
@@ -202,14 +242,10 @@ def test_the_rules_of_openais_fine_tuning(project: Project) -> None:
         assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
         assert all(isinstance(message["content"], str) and message["content"] for message in row["messages"])
         ExtractionAnswer.model_validate_json(row["messages"][-1]["content"])
-        jsonschema.validate(json.loads(row["messages"][-1]["content"]), schema())
+        jsonschema.validate(json.loads(row["messages"][-1]["content"]), get_stage(FIRST).schema)
     assert len({row["messages"][0]["content"] for row in made}) == 1
     prompt = (project.output / "finetune" / "system_prompt.md").read_text().strip()
     assert prompt == made[0]["messages"][0]["content"]
-
-
-def schema() -> dict[str, Any]:
-    return STAGES["extraction"].response_format["json_schema"]["schema"]
 
 
 def many_papers(project: Project) -> None:
@@ -218,20 +254,28 @@ def many_papers(project: Project) -> None:
     project.run("run_batch.py --process all")
 
 
-def test_a_renamed_paper_changes_nothing_and_a_new_one_moves_none(project: Project) -> None:
+def test_a_renamed_or_new_paper_does_not_change_the_splits(project: Project) -> None:
     many_papers(project)
+    for number in range(6):
+        texts = (" ".join(f"{letter}{number}lemma{word}" for word in range(12)) for letter in "ABC")
+        project.paper(f"n{number}.pdf", f"N{number} uses the {GOOD} here.", *texts)
+    project.configure(NEGATIVES_PER_POSITIVE=0.2)
+    project.run("run_batch.py --process all")
     before = rows(project)
-    (project.input / "3.pdf").rename(project.input / "zzz.pdf")
+    assert 36 < len(before) < 36 + 18, "some of the 18 negatives, which are equally hard"
+    for number in range(6):
+        (project.input / f"n{number}.pdf").rename(project.input / f"z{5 - number}.pdf")
     project.run("run_batch.py --process all")
     assert sorted(map(str, rows(project))) == sorted(map(str, before))
-    before_train = [str(row) for row in split_rows(project, "train")]
+    splits = {split: {str(row) for row in split_rows(project, split)} for split in SPLITS}
     project.paper("new.pdf", f"New uses the {GOOD} here.")
     project.run("run_batch.py --process all")
-    rows(project)
-    assert set(before_train) <= {str(row) for row in split_rows(project, "train")}
+    assert len(rows(project)) == len(before) + 1
+    for split, before_split in splits.items():
+        assert before_split <= {str(row) for row in split_rows(project, split)}
 
 
-def test_a_train_page_that_repeats_a_held_out_one_is_left_out(project: Project) -> None:
+def test_a_near_duplicate_of_a_held_out_page_is_not_in_train(project: Project) -> None:
     body = " ".join(f"Word{number} follows word{number + 1} in its own order." for number in range(40))
     for number in range(30):
         project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} here. {body}")
@@ -239,10 +283,10 @@ def test_a_train_page_that_repeats_a_held_out_one_is_left_out(project: Project) 
     printed = project.run("generate_finetune_data.py")
     held_out = len(split_rows(project, "valid")) + len(split_rows(project, "test"))
     assert held_out and split_rows(project, "train") == []
-    assert f"left out: {30 - held_out} pages: nearly the same as a page of valid or test" in printed
+    assert f"left out: {30 - held_out} pages (near-duplicate of a page in valid or test)" in printed
 
 
-def test_long_pages_are_cut_with_their_mentions_kept(project: Project) -> None:
+def test_long_pages_are_cut_and_keep_their_mentions(project: Project) -> None:
     filler = "The road was long and the rain came late that year in all of the northern valleys. "
     sentence = f"We use the {GOOD} here. "
     project.paper("a.pdf", filler * 9 + sentence + filler * 9 + f"Then the {GOOD} again. " + filler * 4)
@@ -255,7 +299,11 @@ def test_long_pages_are_cut_with_their_mentions_kept(project: Project) -> None:
     page = whole["messages"][1]["content"].removeprefix("<page>\n").removesuffix("\n</page>")
     assert all(text in page for text in texts)
     printed = project.run("generate_finetune_data.py")
-    assert re.search(r"left out: \d+ pages: a part, without a mention, of a long page that has some", printed)
+    (left_out,) = re.findall(
+        r"^left out: (\d+) parts? without a mention, of long pages with mentions$", printed, re.MULTILINE
+    )
+    card = (project.output / "finetune" / "README.md").read_text()
+    assert int(left_out) > 0 and f"long pages with mentions: {left_out}.\n" in card
     for row in parts:
         assert sum(count_tokens(message["content"]) for message in row["messages"]) <= 380
     answers = [ExtractionAnswer.model_validate_json(row["messages"][2]["content"]) for row in parts]
@@ -267,21 +315,20 @@ def test_long_pages_are_cut_with_their_mentions_kept(project: Project) -> None:
 
 
 @given(st.integers(150, 900))
-def test_no_cut_goes_through_a_name_or_leaves_its_sentence(most: int) -> None:
+def test_parts_of_long_pages_do_not_cut_names(max_tokens: int) -> None:
     name = "Korvian Household Living Standards Survey of the Northern Provinces"
     text = "; ".join(f"row {number} from the {name} with {number}.5" for number in range(40)) + "."
     index = PageIndex(text)
     sentence = index.sentence(Span(0, 1, "exact"))
     datasets = [
         Dataset(
-            raw_name=name, harmonized_name=None, acronym=None, producer=None, year=None, data_type=None,
-            context="primary", specificity="properly_named", relevance="directly_relevant", valid=True,
-            start=place.start(), end=place.end(), sent_start=sentence.start, sent_end=sentence.end,
+            raw_name=name, valid=True, start=place.start(), end=place.end(), sent_start=sentence.start,
+            sent_end=sentence.end,
         )
         for place in re.finditer(name, text)
     ]  # fmt: skip
-    judged = Judged(Page(page=1, text=text), "positive", datasets, "pipeline")
-    made, left_out = examples("a", judged, "Short.", most)
+    page = TrainingPage(Page(page=1, text=text), datasets, "pipeline")
+    made, left_out = examples("a", page, "Short.", max_tokens)
     found = 0
     for example in made:
         for mention in example.answer.data_mentions:
@@ -292,12 +339,79 @@ def test_no_cut_goes_through_a_name_or_leaves_its_sentence(most: int) -> None:
     assert len("".join(example.text for example in made)) == len(text) or left_out
 
 
-def test_the_card_says_what_is_in_it(project: Project) -> None:
+def test_the_dataset_card(project: Project) -> None:
     many_papers(project)
-    project.run("generate_finetune_data.py")
+    missed = f"This page cites {GOOD.lower()} results."
+    project.paper("long.pdf", f"Long uses the {GOOD} here.", f"Other. {NOTHING}", f"Third. {NOTHING}", missed)
+    project.run("run_batch.py --process all")
+    printed = project.run("generate_finetune_data.py --format sharegpt")
     card = (project.output / "finetune" / "README.md").read_text()
-    train = len(split_rows(project, "train"))
-    assert re.search(rf"\| train +\| {train} +\| {train} +\| 0 ", card)
-    for word in ("gpt-4o-mini", "specificity", "tokens.png", "system_prompt.md", "cost $0.0", "split: validation"):
-        assert word in card, word
+    made = {split: split_rows(project, split) for split in SPLITS}
+    for split in SPLITS:
+        counts = Counter(answer_of(row).dataset_used for row in made[split])
+        documents = len({row["source"] for row in made[split]})
+        assert table_rows(card, split) == [[split, str(documents), str(counts[True]), str(counts[False])]]
+    assert table_rows(card, "pipeline") == [["pipeline", *(str(len(made[split])) for split in SPLITS)]]
+    for name, values in CLASS_FIELDS.items():
+        section = card.partition(f"### {name.capitalize()}")[2].partition("##")[0]
+        for value in values:
+            numbers = [str(mentions_with(made[split], name, value)) for split in SPLITS]
+            expected = [] if numbers == ["0"] * 3 else [[value, *numbers]]
+            assert table_rows(section, value) == expected, (name, value)
+    assert "format `sharegpt`" in card and "split: validation\n    path: valid.jsonl" in card
+    assert [row[1] for row in table_rows(card, "reasoning")] == ["gpt-4o-mini"]
+    left_out = re.findall(r"^left out: (\d+) pages? \((.+)\)$", printed, re.MULTILINE)
+    assert left_out == [("1", "no mention was found, but a dataset name from another page occurs")]
+    assert table_rows(card.partition("## Left out")[2], "1") == [list(left_out[0])]
+
+
+def answer_of(row: dict[str, Any]) -> ExtractionAnswer:
+    return ExtractionAnswer.model_validate_json(row["conversations"][2]["value"])
+
+
+def mentions_with(made: list[dict[str, Any]], name: str, value: str) -> int:
+    datasets = [one for row in made for passage in answer_of(row).data_mentions for one in passage.datasets]
+    return sum(getattr(dataset, name) == value for dataset in datasets)
+
+
+def table_rows(markdown: str, first: str) -> list[list[str]]:
+    """The rows of all tables whose first cell is `first`."""
+    table = [line.strip("| ").split("|") for line in markdown.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in table]
+    return [row for row in cells if row[0] == first]
+
+
+def test_the_card_has_the_cost_of_all_answers(project: Project) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    project.run("generate_finetune_data.py")
+    usage = project.document("reasoning", "a")["usage"].values()
+    cost = sum(stage["cost_usd"] for stage in usage)
+    assert cost > 0
+    assert f"cost ${cost:.4f}." in (project.output / "finetune" / "README.md").read_text()
+
+
+def test_the_card_has_a_histogram_if_matplotlib_is_installed(project: Project) -> None:
+    pytest.importorskip("matplotlib")
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    assert "requirements-plots.txt" not in project.run("generate_finetune_data.py")
+    assert "](tokens.png)" in (project.output / "finetune" / "README.md").read_text()
     assert (project.output / "finetune" / "tokens.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_card_has_no_histogram_without_matplotlib(project: Project) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    (project.output / "finetune").mkdir()
+    (project.output / "finetune" / "tokens.png").write_bytes(b"of an earlier run")
+    hidden = (
+        "import sys; sys.modules['matplotlib'] = None; import generate_finetune_data as command; "
+        "sys.exit(command.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", hidden, "--config", str(project.folder / "config.yaml")]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line for line in printed.splitlines() if "pip install -r requirements-plots.txt" in line]
+    card = (project.output / "finetune" / "README.md").read_text()
+    assert "There is no histogram of tokens, because matplotlib was not installed" in card
+    assert "tokens.png" not in card and not (project.output / "finetune" / "tokens.png").exists()

@@ -1,4 +1,4 @@
-"""A quotation's place: found through the damage that models do, and never where it does not stand."""
+"""Grounding: quotations are found although models change them, and never in a wrong place."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from pipeline.documents.folding import folded
-from pipeline.documents.grounding import PageIndex, Span
+from pipeline.text.grounding import PageIndex, Span
+from pipeline.text.normalize import normalized
 
 PAGE = (
     "Our data come from the Demographic and\nHealth Survey (DHS) of 2008. The women’s survey – part of\u00a0it – is "
@@ -40,27 +40,27 @@ def found(quote: str, text: str = PAGE) -> tuple[str, str] | None:
         ("  DHS ", ("DHS", "exact")),
     ],
 )
-def test_damage_is_looked_through(quote: str, expected: tuple[str, str]) -> None:
+def test_changed_quotation_is_found(quote: str, expected: tuple[str, str]) -> None:
     assert found(quote) == expected
 
 
 @pytest.mark.parametrize("quote", ["HS", "Survey (DH", "and Heal", "Labour Force Survey", "", " ", "-"])
-def test_what_does_not_stand_there_is_not_found(quote: str) -> None:
+def test_missing_name_is_not_found(quote: str) -> None:
     assert found(quote) is None
 
 
-def test_a_name_inside_a_longer_word_is_passed_over() -> None:
+def test_name_within_a_longer_word_is_skipped() -> None:
     text = "IDHS and DHS."
     span = PageIndex(text).locate("DHS")
     assert span and span.start == text.index(" DHS") + 1
 
 
-def test_a_footnote_mark_does_not_hide_a_name() -> None:
+def test_name_with_a_footnote_number_is_found() -> None:
     assert found("Living Standards Survey", "the Living Standards Survey7 of") == ("Living Standards Survey", "exact")
     assert found("Census 199", "the Census 1998") is None
 
 
-def test_a_name_is_looked_for_in_its_passage() -> None:
+def test_name_is_found_in_its_passage() -> None:
     text = "The DHS is old. We use the DHS here."
     index = PageIndex(text)
     passage = index.locate("We use the DHS here.")
@@ -68,7 +68,7 @@ def test_a_name_is_looked_for_in_its_passage() -> None:
     assert span and span.start == text.rindex("DHS")
 
 
-def test_a_long_quotation_may_end_within_a_word() -> None:
+def test_long_quotation_may_end_within_a_word() -> None:
     sentence = (
         "We merge the second wave of the panel of farms with records of rainfall over thirty years of measurement"
     )
@@ -76,7 +76,7 @@ def test_a_long_quotation_may_end_within_a_word() -> None:
     assert span and (span.start, span.end, span.kind) == (0, len(sentence) - 4, "exact")
 
 
-def test_the_sentence_around_a_name() -> None:
+def test_sentence_around_a_name() -> None:
     index = PageIndex("First, see Fig. 3 by Smith et al. (2010). We use the\nDHS data. Last one.")
     span = index.locate("DHS")
     assert span is not None
@@ -84,7 +84,7 @@ def test_the_sentence_around_a_name() -> None:
     assert index.text[sentence.start : sentence.end] == "We use the\nDHS data."
 
 
-def test_a_table_is_not_taken_for_a_sentence() -> None:
+def test_table_is_not_part_of_a_sentence() -> None:
     cells = "\n".join(["All", "Girls", "0.03", "(0.01)"] * 30)
     note = "Source: DHS 2019, own calculations with sampling\nweights of the survey, all columns."
     text = f"Table 1. Time and entry\n{cells}\n{note} Next sentence is here."
@@ -103,8 +103,8 @@ words = st.text(alphabet="abcdefgh", min_size=1, max_size=6)
 
 
 @given(st.lists(words, min_size=8, max_size=40), st.data())
-def test_a_retyped_quotation_is_found_where_it_was_taken(tokens: list[str], data: st.DataObject) -> None:
-    """Between the words of the page stands any white space; the quotation has single spaces and other capitals."""
+def test_quotation_with_other_spaces_and_case_is_found(tokens: list[str], data: st.DataObject) -> None:
+    """The page has any white space between its words. The quotation has single spaces and upper case."""
     gaps = data.draw(
         st.lists(st.sampled_from([" ", "\n", " \n", "\u00a0"]), min_size=len(tokens), max_size=len(tokens))
     )
@@ -119,7 +119,7 @@ def test_a_retyped_quotation_is_found_where_it_was_taken(tokens: list[str], data
 
 
 @given(st.text(max_size=200), st.text(max_size=30))
-def test_no_text_breaks_it(text: str, quote: str) -> None:
+def test_any_text_and_quotation_give_a_valid_span(text: str, quote: str) -> None:
     index = PageIndex(text)
     span = index.locate(quote)
     if span:
@@ -138,7 +138,7 @@ def test_no_text_breaks_it(text: str, quote: str) -> None:
         ("Demographic0\n\n0and Health Survey", ("Demographic and\nHealth Survey", "normalized")),
     ],
 )
-def test_a_letter_more_less_or_other(quote: str, expected: tuple[str, str]) -> None:
+def test_quotation_with_one_letter_changed_is_found(quote: str, expected: tuple[str, str]) -> None:
     assert found(quote) == expected
 
 
@@ -152,26 +152,23 @@ def test_a_letter_more_less_or_other(quote: str, expected: tuple[str, str]) -> N
         ("DHX", "We use the DHS here."),
     ],
 )
-def test_what_could_be_another_name_is_not_taken_for_it(quote: str, text: str) -> None:
+def test_different_name_is_not_accepted(quote: str, text: str) -> None:
     assert found(quote, text) is None
 
 
-def test_in_the_sentence_that_was_quoted_less_is_doubtful() -> None:
+def test_more_changes_are_accepted_within_the_quoted_passage() -> None:
     text = "Other surveys are older. We use the PIRLS data of 2011 here."
     index = PageIndex(text)
     passage = index.locate_passage("We use the PIRLS dato of 2011 here.")
-    assert (
-        passage
-        and passage.kind == "fuzzy"
-        and text[passage.start : passage.end] == "We use the PIRLS data of 2011 here."
-    )
+    assert passage and passage.kind == "fuzzy"
+    assert text[passage.start : passage.end] == "We use the PIRLS data of 2011 here."
     span = index.locate_in_passage("PIRLT", passage)
     assert span and text[span.start : span.end] == "PIRLS"
     assert index.locate("PIRLT") is None
     assert index.locate_in_passage("data of 2012", passage) is None
 
 
-def test_of_several_places_the_one_in_the_quoted_sentence_counts() -> None:
+def test_name_in_the_quoted_sentence_is_preferred() -> None:
     text = "The DHS is old. Nobody likes the DHS of the north. We merge the DHS with the census."
     span = PageIndex(text).locate("DHS", near="We have merged the DHS with that census.")
     assert span and span.start == text.rindex("DHS")
@@ -191,24 +188,24 @@ DAMAGES = {
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_real_sentences_are_found_through_all_damage(shared: Path, data: st.DataObject) -> None:
-    """`text[start:end]` is the quoted string, in the page's own characters, whatever was done to the quotation."""
+def test_damaged_real_sentences_are_found(shared: Path, data: st.DataObject) -> None:
+    """`text[start:end]` is the quoted sentence as it is on the page, whatever was changed in the quotation."""
     text = data.draw(st.sampled_from(real_pages(shared)), label="page")
     index = PageIndex(text)
     start = data.draw(st.integers(0, len(text) - 1))
     sentence = index.sentence(Span(start, start + 1, "exact"))
     quote = text[sentence.start : sentence.end]
-    assume(len(folded(quote)) > 20)
+    assume(len(normalized(quote)) > 20)
     for name in data.draw(st.sets(st.sampled_from(sorted(DAMAGES))), label="damages"):
         quote = DAMAGES[name](quote)
-    if len(folded(quote)) > 80 and data.draw(st.booleans(), label="a letter changed"):
+    if len(normalized(quote)) > 80 and data.draw(st.booleans(), label="a letter changed"):
         place = data.draw(st.integers(0, len(quote) - 1))
         assume(quote[place].isalpha())
         quote = quote[:place] + ("x" if quote[place] not in "xX" else "y") + quote[place + 1 :]
     span = index.locate_passage(quote)
     assert span is not None
-    found_there = folded(text[span.start : span.end])
-    assert Levenshtein.distance(found_there, folded(quote)) <= max(2, len(found_there) // 10)
+    found_there = normalized(text[span.start : span.end])
+    assert Levenshtein.distance(found_there, normalized(quote)) <= max(2, len(found_there) // 10)
 
 
 @cache
@@ -217,8 +214,8 @@ def real_pages(shared: Path) -> list[str]:
     return [row["text"] for row in rows if len(row["text"]) > 500]
 
 
-def test_shares_of_marked_names_that_are_found(shared: Path) -> None:
-    """At most 0.5 % in a wrong place, at least 99 % of what a reader can find (see benchmarks/grounding.py)."""
+def test_recall_and_errors_on_annotated_names(shared: Path) -> None:
+    """At least 99 % are found, and less than 0.5 % in a wrong place (see benchmarks/grounding.py)."""
     import grounding
 
     pages, marked = grounding.load(shared)
@@ -227,15 +224,15 @@ def test_shares_of_marked_names_that_are_found(shared: Path) -> None:
         found_of_100 = 100 * (1 - counts["name missing"] / len(marked))
         assert 100 * counts["name wrong"] / len(marked) < 0.5, damage
         assert 100 * counts["sentence wrong"] / len(marked) < 0.5, damage
-        if damage != "a letter changed":  # nor can a reader find an acronym with another letter
+        if damage != "a letter changed":  # an acronym with another letter is a different name
             assert found_of_100 >= 99, damage
     absent = grounding.measure_absent(pages, marked)
-    assert absent["found elsewhere"] / absent["looked up elsewhere"] < 0.005
+    assert absent["found elsewhere"] / absent["searched elsewhere"] < 0.005
     assert absent["found with a digit changed"] == 0 < absent["with a digit changed"]
 
 
-def test_the_real_answers_are_found(shared: Path) -> None:
-    """27 names of gpt-4o-mini, of which three are nowhere in the paper; every passage that it quoted."""
+def test_quotations_of_real_answers_are_found(shared: Path) -> None:
+    """In answers of gpt-4o-mini all passages are found, and all 27 names but three that are not in the paper."""
     name = "The-local-socioeconomic-effects-of-gold-mining-evidence-from-Ghana.json"
     texts = json.loads((shared / "llm_outputs" / "output" / "raw_text" / name).read_bytes())["pages"]
     for stage in ("extracted_data", "llm_judge_validation"):
@@ -250,12 +247,16 @@ def test_the_real_answers_are_found(shared: Path) -> None:
                     if not (place or index.locate(dataset["raw_name"], near=mention["mentioned_in"])):
                         missing.append(dataset["raw_name"])
         assert passages == 21
-        invented = ["InterraRMG dataset", "Ghana Statistical Services (GSS) geographical coordinates", "MineAtlas data"]
-        assert missing == invented
+        not_in_paper = [
+            "InterraRMG dataset",
+            "Ghana Statistical Services (GSS) geographical coordinates",
+            "MineAtlas data",
+        ]
+        assert missing == not_in_paper
 
 
 @pytest.mark.parametrize("space", ["\u00a0", "\u2009", "\u202f", "\u3000"])
-def test_what_the_splitter_cannot_bear_is_kept_from_it(space: str) -> None:
+def test_text_that_crashes_the_sentence_splitter(space: str) -> None:
     text = f"Let Z be in X{space}. We use the DHS here. It is old."
     index = PageIndex(text)
     span = index.locate("DHS")

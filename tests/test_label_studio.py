@@ -1,4 +1,4 @@
-"""The road through a real Label Studio, in an environment of its own: make label-studio, then make test-slow."""
+"""Export to and import from a real Label Studio. Run `make label-studio`, then `make test-slow`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from conftest import Project
 from server import Server
 
 from pipeline.config import ROOT
-from pipeline.documents.grounding import PageIndex
-from pipeline.labels import load_labels
 from pipeline.records import PageText
+from pipeline.review.labels import load_labels
+from pipeline.text.grounding import PageIndex
 from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ ODD = (
 
 
 class LabelStudio:
-    """A running one, and its API."""
+    """A running server, and its API."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -74,7 +74,7 @@ class LabelStudio:
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[LabelStudio]:
     if not PROGRAM.exists():
-        pytest.skip("there is no Label Studio: make label-studio")
+        pytest.skip("Label Studio is not installed: run make label-studio")
     folder = tmp_path / "label-studio"
     folder.mkdir()
     running = LabelStudio(folder)
@@ -82,7 +82,7 @@ def studio(tmp_path: Path) -> Iterator[LabelStudio]:
     running.stop()
 
 
-def test_out_and_back(project: Project, server: Server, studio: LabelStudio) -> None:
+def test_round_trip(project: Project, server: Server, studio: LabelStudio) -> None:
     project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here. The Rice Price Panel is new.")
     project.run("run_batch.py --process all")
     with_odd_text(project)
@@ -111,7 +111,7 @@ def test_out_and_back(project: Project, server: Server, studio: LabelStudio) -> 
 
 
 def annotate(studio: LabelStudio, task: dict[str, Any], text: str) -> None:
-    """Accept what is predicted, add one with an accent at its beginning, and say that the page is complete."""
+    """Accept the predictions, add a mention that starts with an accented letter, and mark the page as complete."""
     predicted = studio.call("GET", f"/api/tasks/{task['id']}")["predictions"][0]["result"]
     start = text.index("Ça va")
     where = {"start": start, "end": start + 5, "text": "Ça va"}
@@ -128,7 +128,7 @@ def part(region: str, name: str, kind: str, value: dict[str, Any]) -> dict[str, 
 
 
 def with_odd_text(project: Project) -> None:
-    """The page's text as some PDFs give it; the mentions are located in it anew."""
+    """Replace the text of the page by one with characters that some PDFs have, and locate the mentions in it."""
     file = project.output / "text" / "a.json"
     text = json.loads(file.read_text())
     text["pages"][0]["text"] = ODD

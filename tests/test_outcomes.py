@@ -1,4 +1,4 @@
-"""Result rows of real servers, and what follows from them."""
+"""The outcome of each result row, and the state of a question after its attempts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.batches.outcomes import outcome_of
-from pipeline.batches.standing import Attempt, standing
+from pipeline.ledger.state import Attempt, ask_state
+from pipeline.providers.openai_format import outcome_of
 
 
 def answered(**choice: Any) -> dict[str, Any]:
@@ -46,44 +46,44 @@ def failed(status: int, body: Any) -> dict[str, Any]:
         ({"custom_id": "x"}, "invalid_json"),
     ],
 )
-def test_every_row_has_one_outcome(row: dict[str, Any], kind: str) -> None:
+def test_outcome_of_a_row(row: dict[str, Any], kind: str) -> None:
     assert outcome_of(row).kind == kind
 
 
-def test_usage_is_read_in_full() -> None:
+def test_usage_of_a_row() -> None:
     outcome = outcome_of(answered())
     assert (outcome.prompt_tokens, outcome.cached_tokens) == (7, 3)
     assert (outcome.completion_tokens, outcome.reasoning_tokens) == (5, 2)
 
 
-def stand(*outcomes: str | None, code: str | None = None, most: int = 3) -> str:
+def state_after(*outcomes: str | None, code: str | None = None, max_attempts: int = 3) -> str:
     attempts = [Attempt(number, outcome, code) for number, outcome in enumerate(outcomes, start=1)]
-    return standing(attempts, most).state
+    return ask_state(attempts, max_attempts).state
 
 
-def test_what_follows_from_the_attempts() -> None:
-    assert stand() == "to_send"
-    assert stand(None) == "in_flight"
-    assert stand("ok") == "answered"
-    assert stand("truncated", "ok") == "answered"
-    assert stand("truncated") == "to_send"
-    assert stand("truncated", "truncated") == "given_up"
-    assert stand("invalid_json", "invalid_answer") == "to_send"
-    assert stand("invalid_json", "invalid_answer", "refused") == "given_up"
-    assert stand("content_filter") == "given_up"
-    assert stand("truncated", most=1) == "given_up"
+def test_state_after_attempts() -> None:
+    assert state_after() == "to_send"
+    assert state_after(None) == "in_progress"
+    assert state_after("ok") == "answered"
+    assert state_after("truncated", "ok") == "answered"
+    assert state_after("truncated") == "to_send"
+    assert state_after("truncated", "truncated") == "given_up"
+    assert state_after("invalid_json", "invalid_answer") == "to_send"
+    assert state_after("invalid_json", "invalid_answer", "refused") == "given_up"
+    assert state_after("content_filter") == "given_up"
+    assert state_after("truncated", max_attempts=1) == "given_up"
 
 
-def test_what_no_model_answered_does_not_count() -> None:
-    assert stand("expired", "cancelled", "missing", "expired") == "to_send"
-    assert stand("expired", "truncated", "expired", "truncated") == "given_up"
+def test_attempts_without_an_answer_do_not_count() -> None:
+    assert state_after("expired", "cancelled", "missing", "expired") == "to_send"
+    assert state_after("expired", "truncated", "expired", "truncated") == "given_up"
 
 
-def test_api_errors_by_their_code() -> None:
-    assert stand("api_error", code="429") == stand("api_error", code="503") == "to_send"
-    assert stand("api_error", code="400") == stand("api_error", code="batch_failed") == "given_up"
+def test_only_temporary_api_errors_are_repeated() -> None:
+    assert state_after("api_error", code="429") == state_after("api_error", code="503") == "to_send"
+    assert state_after("api_error", code="400") == state_after("api_error", code="batch_failed") == "given_up"
 
 
-def test_a_larger_budget_only_after_truncation() -> None:
-    assert standing([Attempt(1, "truncated")], 3).larger_budget
-    assert not standing([Attempt(1, "invalid_json")], 3).larger_budget
+def test_larger_budget_only_after_truncation() -> None:
+    assert ask_state([Attempt(1, "truncated")], 3).larger_budget
+    assert not ask_state([Attempt(1, "invalid_json")], 3).larger_budget

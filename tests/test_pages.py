@@ -1,4 +1,4 @@
-"""Pages that are not sent, pages that are too long, and what stands around a page."""
+"""Page kinds that are not sent, languages, long pages in chunks, and the text around a page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from server import Server
 
-from pipeline.batches.cost import count_tokens
-from pipeline.documents.kinds import PageKinds
-from pipeline.documents.languages import fill_in, guess_language
+from pipeline.pdf.page_kinds import PageClassifier
 from pipeline.records import Page, PageText
-from pipeline.stages.pieces import Layout, cut, pieces
+from pipeline.text.chunks import Chunking, chunks, cut
+from pipeline.text.language import fill_missing_languages, guess_language
+from pipeline.text.tokens import count_tokens
 
 PROSE = (
     "We follow the households of the Korvian Panel Survey from 2009 to 2017 and ask how their spending on food "
@@ -38,46 +38,46 @@ TABLE = "Year Yield\n" + "".join(f"{year} 1.{year % 7}\n" for year in range(1960
 
 
 def kinds(*pages: str) -> list[str | None]:
-    told = PageKinds()
-    return [told.kind(page) for page in pages]
+    classifier = PageClassifier()
+    return [classifier.kind(page) for page in pages]
 
 
-def test_a_list_of_references_is_recognised_from_its_heading_on() -> None:
+def test_references_are_recognised_from_their_heading_on() -> None:
     assert kinds(PROSE, f"References\n{ENTRIES}", ENTRIES) == [None, "references", "references"]
     assert kinds(f"17\n6. Bibliographie :\n{ENTRIES}") == ["references"]
-    assert kinds(f"{PROSE}References\n{ENTRIES}", VANCOUVER) == [None, "references"], "a page with text above is text"
+    assert kinds(f"{PROSE}References\n{ENTRIES}", VANCOUVER) == [None, "references"], "text above the heading"
 
 
-def test_what_only_looks_like_references_is_text() -> None:
-    assert kinds(ENTRIES) == [None], "without a heading it could be anything"
+def test_pages_similar_to_references_are_text() -> None:
+    assert kinds(ENTRIES) == [None], "a list without a heading is text"
     assert kinds(f"References\n{ENTRIES}", PROSE, ENTRIES) == ["references", None, None]
     assert kinds(f"References\n{ENTRIES}", f"{ENTRIES}\nAppendix A\n{PROSE}") == ["references", None]
     assert kinds(f"References\n{ENTRIES}", f"Table A1. Rain\n{TABLE}", TABLE) == ["references", None, None]
     assert kinds(f"References\n{PROSE}") == [None]
 
 
-def test_tables_of_contents() -> None:
+def test_tables_of_contents_are_recognised() -> None:
     assert kinds(CONTENTS, PROSE) == ["contents", None]
     assert kinds(CONTENTS, CONTENTS.removeprefix("Contents\n")) == ["contents", "contents"]
     assert kinds(f"Contents of the data\n{PROSE}", f"Contents\n{PROSE}") == [None, None]
 
 
-def test_what_skipping_saves_and_what_it_loses(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the human-marked pages: every tenth request could go, with fewer than one in thirty mentions."""
+def test_skipped_requests_and_lost_mentions(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the annotated pages: more than 6 % of the requests are saved, with less than 2 % of the mentions."""
     documents = defaultdict[str, list[dict[str, object]]](list)
     for line in (shared / "gold" / "rcc_pages.jsonl").read_bytes().splitlines():
         row = json.loads(line)
         documents[row["doc_id"]].append(row)
     asked = skipped = mentions = lost = 0
     for rows in documents.values():
-        told = PageKinds()
+        classifier = PageClassifier()
         for row in sorted(rows, key=lambda row: str(row["page"]).zfill(5)):
             found = len(row["mentions"])  # type: ignore[arg-type]
-            is_skipped = told.kind(str(row["text"])) is not None
+            is_skipped = classifier.kind(str(row["text"])) is not None
             asked, mentions = asked + bool(str(row["text"]).strip()), mentions + found
             skipped, lost = skipped + is_skipped, lost + found * is_skipped
     with capsys.disabled():
-        print(f"\nskipped {skipped} of {asked} requests, with {lost} of {mentions} marked mentions")
+        print(f"\nskipped {skipped} of {asked} requests, with {lost} of {mentions} annotated mentions")
     assert skipped / asked > 0.06 and lost / mentions < 0.02
 
 
@@ -92,50 +92,56 @@ def test_what_skipping_saves_and_what_it_loses(shared: Path, capsys: pytest.Capt
         ("zh", "我们使用每年在全国各地区进行的住户调查数据,并将其与人口普查数据和农业普查数据进行比较和分析。"),
     ],
 )
-def test_languages(language: str, text: str) -> None:
+def test_language_of_a_page(language: str, text: str) -> None:
     assert guess_language(text * 5) == language
-    pages = [Page(page=1, text="", language=language), Page(page=2, text="1 2 3"), Page(page=3, text="", language="en")]
-    pages[2].language = language
-    assert fill_in(pages) == language and pages[1].language == language
 
 
-def test_tables_of_figures_have_no_language() -> None:
+def test_pages_without_a_language_get_the_most_common_one() -> None:
+    languages = ("en", "de", None, "de")
+    pages = [Page(page=number, text="", language=language) for number, language in enumerate(languages, start=1)]
+    fill_missing_languages(pages)
+    assert [page.language for page in pages] == ["en", "de", "de", "de"]
+
+
+def test_table_of_figures_has_no_language() -> None:
     assert guess_language("12.3 45 -0.67 (1.2)\n" * 100) is None
 
 
 TEXTS = st.text(st.sampled_from("ab. \nÄ你🙂é!?"), max_size=400) | st.text(max_size=200)
 
 
-@settings(deadline=None)  # the first count loads the table of tokens
+@settings(deadline=None)  # the first count loads the tokenizer
 @given(TEXTS, st.integers(1, 60))
-def test_pieces_are_the_page_and_none_is_too_long(text: str, most: int) -> None:
-    spans = cut(text, "en", most)
+def test_chunks_cover_the_page_and_none_is_too_long(text: str, max_tokens: int) -> None:
+    spans = cut(text, "en", max_tokens)
     assert "".join(text[start:end] for start, end in spans) == text
     assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]]
     longest = max(count_tokens(text[start:end]) for start, end in spans)
     single = max((count_tokens(char) for char in text), default=0)
-    assert longest <= max(most, single)
+    assert longest <= max(max_tokens, single)
 
 
-def test_long_pages_are_cut_at_sentence_ends() -> None:
+def test_long_page_is_cut_at_sentence_ends() -> None:
     spans = cut(PROSE * 3, "en", 120)
     parts = [(PROSE * 3)[start:end] for start, end in spans]
     assert len(parts) == 5 and all(part.rstrip().endswith(".") for part in parts)
 
 
-def test_a_page_is_shown_with_what_stands_around_it() -> None:
+def test_chunk_has_the_text_around_it() -> None:
     shown = ("One two three.", "Four five.", "Six seven.")
     all_pages = [Page(page=number, text=words) for number, words in enumerate(shown, start=1)]
     text = PageText(source="a", file="a.pdf", sha256="", n_pages=3, pages=all_pages)
     around = [
-        (piece.before, piece.text, piece.after) for page in all_pages for piece in pieces(text, page, Layout(None, 7))
+        (chunk.before, chunk.text, chunk.after)
+        for page in all_pages
+        for chunk in chunks(text, page, Chunking(context_chars=7))
     ]
     assert around == [
         ("", "One two three.", "Four"), ("three.", "Four five.", "Six"), ("five.", "Six seven.", "")
     ]  # fmt: skip
 
 
-def test_skipped_pages_are_not_sent_and_said_so(project: Project, server: Server) -> None:
+def test_skipped_pages_are_not_sent_and_have_a_status(project: Project, server: Server) -> None:
     project.paper("a.pdf", PROSE, CONTENTS, f"References\n{ENTRIES}", "")
     project.run("run_batch.py --process all")
     status = {"1": "answered", "2": "skipped:contents", "3": "skipped:references", "4": "skipped:blank"}
@@ -151,7 +157,7 @@ def test_skipped_pages_are_not_sent_and_said_so(project: Project, server: Server
     assert project.document("extraction", "a")["page_status"] == status
 
 
-def test_a_page_in_parts_counts_as_one(project: Project, server: Server) -> None:
+def test_page_in_chunks_counts_as_one_page(project: Project, server: Server) -> None:
     project.configure(MAX_PAGE_TOKENS=100)
     sentence = "The Korvian Household Survey number {} asks two thousand families about the food that they buy. "
     project.paper("a.pdf", "".join(sentence.format(n) for n in range(1, 13)))
@@ -160,7 +166,7 @@ def test_a_page_in_parts_counts_as_one(project: Project, server: Server) -> None
     assert document["usage"]["extraction"]["requests"] == len(server.attempts) == 3
     assert document["page_status"] == {"1": "answered"}
     datasets = [one for mention in document["pages"][0]["data_mentions"] for one in mention["datasets"]]
-    assert len({one["start"] for one in datasets}) == len(datasets) >= 3, "each part has its own places"
+    assert len({one["start"] for one in datasets}) == len(datasets) >= 3, "each chunk has its own places"
     project.run("run_batch.py --process judge --wait")
     project.run("run_batch.py --process reasoning --wait")
     final = project.document("reasoning", "a")["pages"][0]
@@ -170,26 +176,26 @@ def test_a_page_in_parts_counts_as_one(project: Project, server: Server) -> None
     project.configure(MAX_PAGE_TOKENS=6000)
     project.run("run_batch.py --process extraction --wait --yes")
     assert project.document("extraction", "a")["usage"]["extraction"]["requests"] == 1
-    assert "nothing to send: 1 answered" in project.run("run_batch.py --process extraction")
+    assert "nothing to send (1 answered," in project.run("run_batch.py --process extraction")
 
 
-def test_other_settings_leave_alone_what_was_asked_before(project: Project, server: Server) -> None:
+def test_changed_settings_do_not_affect_submitted_requests(project: Project, server: Server) -> None:
     project.paper("a.pdf", PROSE, PROSE)
     project.run("run_batch.py --process extraction")
     project.configure(PAGE_CONTEXT_CHARS=200)
     project.run("retrieve_results.py --process extraction --wait")
     assert set(project.document("extraction", "a")["page_status"].values()) == {"answered"}
     printed = project.run("run_batch.py --process extraction --dry-run")
-    assert "2 of these requests are about pages that were asked before: pages are cut or shown differently" in printed
+    assert "2 requests for pages that were asked before (MAX_PAGE_TOKENS or PAGE_CONTEXT_CHARS changed)" in printed
 
 
-def test_turning_a_setting_back_finds_what_was_paid_for(project: Project, server: Server) -> None:
+def test_earlier_answers_are_used_after_a_setting_is_changed_back(project: Project, server: Server) -> None:
     project.paper("a.pdf", PROSE, f"References\n{ENTRIES}")
     project.configure(SKIP_PAGES=["blank"])
     project.run("run_batch.py --process extraction")
     project.configure()
     project.run("retrieve_results.py --process extraction --wait")
-    assert project.document("extraction", "a")["page_status"]["2"] == "answered", "it was asked"
+    assert project.document("extraction", "a")["page_status"]["2"] == "answered", "asked before the change"
     project.run("run_batch.py --process extraction")
     assert project.document("extraction", "a")["page_status"]["2"] == "skipped:references"
     project.configure(SKIP_PAGES=["blank"])
@@ -199,12 +205,12 @@ def test_turning_a_setting_back_finds_what_was_paid_for(project: Project, server
     assert len(server.attempts) == asked
 
 
-def test_other_settings_do_not_drop_parts_when_answers_are_brought_in(project: Project, server: Server) -> None:
+def test_changed_settings_do_not_drop_chunks_when_results_are_imported(project: Project, server: Server) -> None:
     project.configure(MAX_PAGE_TOKENS=100)
     sentence = "The Korvian Household Survey number {} asks two thousand families about the food that they buy. "
     project.paper("a.pdf", "".join(sentence.format(n) for n in range(1, 13)))
     printed = project.run("run_batch.py --process extraction")
-    assert "3 requests for 1 pages of 1 documents" in printed
+    assert "3 requests for 1 page of 1 document" in printed
     project.configure(MAX_PAGE_TOKENS=6000)
     (project.folder / "none.jsonl").write_text("")
     project.run(f"retrieve_results.py --process extraction --results {project.folder / 'none.jsonl'}")
@@ -213,6 +219,6 @@ def test_other_settings_do_not_drop_parts_when_answers_are_brought_in(project: P
     assert len(server.attempts) == 3
 
 
-def test_pages_of_figures_are_told_apart_in_no_time() -> None:
-    """Patterns that look back over many lines would take minutes for these."""
+def test_long_pages_of_figures_are_classified_quickly() -> None:
+    """Patterns that backtrack over many lines would take minutes for these pages."""
     assert kinds("0.12\n" * 20_000, "\n" * 50_000, "1 2 3\n" * 20_000) == [None, None, None]

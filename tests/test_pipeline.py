@@ -1,9 +1,11 @@
-"""The main job through the public commands, against a real HTTP server that answers from the pages it is shown."""
+"""The whole pipeline through the public commands, against a local HTTP server that answers from the pages it gets."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,17 @@ from conftest import Project, make_pdf
 from server import Server
 from server_answers import dataset_names, verdict
 
+from pipeline.processes import PROCESSES
+from pipeline.store import load_document
+from pipeline.workspace import Workspace
+
 HOUSEHOLDS = "We use the Korvian Household Survey (KHS). It has many rows. Nothing else is used."
 CENSUS = "Controls come from the Korvian Population Census. The Lake Fishing Panel is new."
 NOTHING = "This page is about theory alone. There is a lemma."
 
 
 def check_document(project: Project, source: str) -> int:
-    """Every page has its status, and every verdict stands where the server computed it. Returns the datasets."""
+    """Check that every page has a status and every dataset its verdicts. Returns the number of datasets."""
     text = json.loads((project.output / "text" / f"{source}.json").read_text())
     document = project.document("reasoning", source)
     assert document["source"] == source
@@ -53,11 +59,11 @@ def check_dataset(text: str, dataset: dict) -> None:
     assert dataset["sent_start"] <= dataset["start"] < dataset["end"] <= dataset["sent_end"]
 
 
-def test_the_commands_of_the_readme(project: Project, server: Server) -> None:
+def test_run_status_and_retrieve_commands(project: Project, server: Server) -> None:
     server.polls_to_complete = 4
     project.paper("a.pdf", HOUSEHOLDS, NOTHING, CENSUS)
     printed = project.run("run_batch.py --process extraction")
-    assert "3 sent now in 1 batches" in printed
+    assert "sent 3 requests in 1 batch" in printed
     assert server.attempts.total() == 3
     assert "in_progress" in project.run("batch_status.py")
     assert "1 still running" in project.run("retrieve_results.py --process extraction")
@@ -82,12 +88,12 @@ def test_process_all_waits_for_each_stage(project: Project) -> None:
     assert check_document(project, "a") == 3
 
 
-def test_twice_changes_nothing(project: Project, server: Server) -> None:
+def test_repeated_commands_change_nothing(project: Project, server: Server) -> None:
     project.paper("a.pdf", HOUSEHOLDS, NOTHING)
     project.all_stages()
     files, attempts = project.files(), server.attempts.copy()
     for process in ("extraction", "judge", "reasoning"):
-        assert "0 sent now" in project.run(f"run_batch.py --process {process}")
+        assert "nothing to send" in project.run(f"run_batch.py --process {process}")
         project.run(f"retrieve_results.py --process {process}")
         project.run(f"retrieve_results.py --process {process} --wait")
     assert project.files() == files
@@ -95,7 +101,7 @@ def test_twice_changes_nothing(project: Project, server: Server) -> None:
     assert set(attempts.values()) == {1}
 
 
-AWKWARD = [
+UNUSUAL_NAMES = [
     "my_paper_v2",
     "a-page-3",
     "reports/2020/été",
@@ -108,18 +114,18 @@ AWKWARD = [
 ]
 
 
-def test_awkward_names_end_in_files_of_their_own(project: Project) -> None:
-    for number, name in enumerate(AWKWARD):
+def test_unusual_document_names_get_separate_files(project: Project) -> None:
+    for number, name in enumerate(UNUSUAL_NAMES):
         project.paper(f"{name}.pdf", f"We use the Korvian{'abcdefghi'[number]} Household Survey here.", NOTHING)
     project.all_stages()
-    for number, name in enumerate(AWKWARD):
+    for number, name in enumerate(UNUSUAL_NAMES):
         assert check_document(project, name) == 1
         page = project.document("reasoning", name)["pages"][0]
         expected = f"Korvian{'abcdefghi'[number]} Household Survey"
         assert page["data_mentions"][0]["datasets"][0]["raw_name"] == expected
 
 
-def test_equal_papers_cost_once_and_have_a_file_each(project: Project, server: Server) -> None:
+def test_duplicate_papers_are_asked_once_and_have_separate_files(project: Project, server: Server) -> None:
     first = project.paper("one.pdf", HOUSEHOLDS)
     shutil.copy(first, project.input / "two.pdf")
     project.all_stages()
@@ -127,7 +133,7 @@ def test_equal_papers_cost_once_and_have_a_file_each(project: Project, server: S
     assert server.attempts.total() == 3  # one page, three stages
 
 
-def test_only_what_is_new_is_sent(project: Project, server: Server) -> None:
+def test_only_new_papers_are_sent(project: Project, server: Server) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     project.all_stages()
     before = server.attempts.total()
@@ -137,31 +143,29 @@ def test_only_what_is_new_is_sent(project: Project, server: Server) -> None:
     assert check_document(project, "a") + check_document(project, "b") == 3
 
 
-def test_an_edited_judge_prompt_asks_the_judge_alone(project: Project, server: Server, tmp_path: Path) -> None:
+def test_edited_judge_prompt_repeats_only_the_judge(project: Project, server: Server, tmp_path: Path) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     project.all_stages()
     prompt = tmp_path / "judge.md"
     prompt.write_text("Judge these strictly.")
     project.configure(PROMPTS={"judge": "judge.md"})
     before = server.attempts.total()
-    assert "0 sent now" in project.run("run_batch.py --process extraction")
+    assert "nothing to send" in project.run("run_batch.py --process extraction")
     refused = project.run("run_batch.py --process judge", expect=1)
-    assert (
-        "1 of these requests are about pages that were asked before: the prompt changed" in refused
-        and "--yes" in refused
-    )
+    assert "1 request for pages that were asked before (the prompt changed)" in refused
+    assert "1 question of judge would be asked (and paid for) again" in refused and "--yes" in refused
     assert project.document("judge", "a")["page_status"] == {"1": "answered"}
-    assert "1 sent now" in project.run("run_batch.py --process judge --yes")
+    assert "sent 1 request in 1 batch" in project.run("run_batch.py --process judge --yes")
     assert project.document("judge", "a")["page_status"] == {"1": "pending"}
     assert project.document("reasoning", "a")["page_status"] == {"1": "not_sent"}
     project.run("retrieve_results.py --process judge --wait")
     assert server.attempts.total() == before + 1
-    # The server's verdict does not depend on the prompt, so the reasoner's old answer is to the same question.
-    assert "0 sent now" in project.run("run_batch.py --process reasoning")
+    # The server's verdict does not depend on the prompt, so the question to the reasoner is still the same.
+    assert "nothing to send" in project.run("run_batch.py --process reasoning")
     assert check_document(project, "a") == 1
 
 
-def test_a_changed_paper_is_asked_anew(project: Project) -> None:
+def test_changed_page_is_asked_again(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS, CENSUS)
     project.all_stages()
     (project.input / "a.pdf").unlink()
@@ -173,12 +177,12 @@ def test_a_changed_paper_is_asked_anew(project: Project) -> None:
     assert check_document(project, "a") == 1
 
 
-def test_a_removed_paper_is_in_no_total(project: Project) -> None:
+def test_removed_paper_is_not_counted(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     project.paper("b.pdf", CENSUS)
     project.all_stages()
     (project.input / "b.pdf").unlink()
-    assert "1 documents" in project.run("run_batch.py --process extraction")
+    assert "extraction: 1 document\n" in project.run("run_batch.py --process extraction")
     project.run("generate_finetune_data.py")
     rows = "".join((project.output / "finetune" / f"{split}.jsonl").read_text() for split in ("train", "valid", "test"))
     assert "Lake Fishing Panel" not in rows
@@ -188,7 +192,7 @@ def test_a_removed_paper_is_in_no_total(project: Project) -> None:
     ("options", "sent"),
     [("--limit 1", 2), ("--documents reports/*", 2), ("--pages 2", 3), ("--pages 1-2 --limit 2", 4)],
 )
-def test_what_is_sent_can_be_chosen(project: Project, server: Server, options: str, sent: int) -> None:
+def test_options_select_what_is_sent(project: Project, server: Server, options: str, sent: int) -> None:
     for number, name in enumerate(("a", "b", "reports/c")):
         project.paper(f"{name}.pdf", f"{HOUSEHOLDS} {number}", f"{NOTHING} {number}")
     project.run(f"run_batch.py --process extraction --wait {options}")
@@ -197,10 +201,10 @@ def test_what_is_sent_can_be_chosen(project: Project, server: Server, options: s
     assert (statuses.count("answered"), statuses.count("not_sent")) == (sent, 6 - sent)
 
 
-def test_shards_keep_under_the_caps(project: Project, server: Server) -> None:
+def test_request_files_keep_the_limits(project: Project, server: Server) -> None:
     project.configure(MAX_REQUESTS_PER_BATCH=2)
     project.paper("a.pdf", *(f"{NOTHING} {n}" for n in range(5)))
-    assert "5 sent now in 3 batches" in project.run("run_batch.py --process extraction")
+    assert "sent 5 requests in 3 batches" in project.run("run_batch.py --process extraction")
     assert [len(batch.lines) for batch in server.batches.values()] == [2, 2, 1]
     project.configure(MAX_BYTES_PER_BATCH=10_000)
     project.paper("b.pdf", *(f"{NOTHING} {n} again" for n in range(4)))
@@ -209,7 +213,7 @@ def test_shards_keep_under_the_caps(project: Project, server: Server) -> None:
     assert max(sizes) <= 10_000
 
 
-def test_a_reasoning_model_takes_one_line(project: Project, server: Server) -> None:
+def test_reasoning_model_needs_only_the_model_setting(project: Project, server: Server) -> None:
     project.configure(MODEL="gpt-5-mini")
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process all")
@@ -217,7 +221,7 @@ def test_a_reasoning_model_takes_one_line(project: Project, server: Server) -> N
     assert {recipe["model"] for recipe in project.document("reasoning", "a")["provenance"]} == {"gpt-5-mini"}
 
 
-def test_unreadable_papers_do_not_stop_the_others(project: Project) -> None:
+def test_unreadable_papers_do_not_stop_other_papers(project: Project) -> None:
     project.paper("good.pdf", HOUSEHOLDS)
     (project.input / "empty.pdf").write_bytes(b"")
     (project.input / "page.pdf").write_text("<html>404</html>")
@@ -230,18 +234,18 @@ def test_unreadable_papers_do_not_stop_the_others(project: Project) -> None:
     assert project.document("extraction", "good")["page_status"] == {"1": "answered"}
 
 
-def test_names_that_cannot_be_used_get_their_sentence(project: Project) -> None:
+def test_unusable_file_names_are_reported(project: Project) -> None:
     good = project.paper("a.pdf", HOUSEHOLDS)
     project.paper("a.json/b.pdf", HOUSEHOLDS)
     shutil.copy(good, project.input / ("x" * 251 + ".pdf"))
     (project.input / "caf\udce9.pdf").write_bytes(good.read_bytes())
     printed = project.run("run_batch.py --process extraction --wait", expect=3)
-    assert "b.pdf: it lies in a folder whose name ends in .json" in printed
+    assert "b.pdf: the name of its folder ends in .json" in printed
     assert "its name is longer than 250 bytes" in printed and "its name is not valid UTF-8" in printed
     assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
 
 
-def test_a_damaged_file_of_ours_is_told_and_can_be_made_anew(project: Project) -> None:
+def test_damaged_output_files_are_reported_and_can_be_rebuilt(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process all")
     before = project.files()
@@ -250,13 +254,40 @@ def test_a_damaged_file_of_ours_is_told_and_can_be_made_anew(project: Project) -
     (project.output / "manifest.jsonl").unlink()
     project.run("run_batch.py --process extraction")
     (project.output / "extraction" / "a.json").write_text("{broken")
-    assert "0 sent now" in project.run("run_batch.py --process judge")
+    assert "nothing to send" in project.run("run_batch.py --process judge")
     (project.output / "text" / "a.json").unlink()
     project.run("run_batch.py --process all")
     assert project.files() == before
 
 
-def test_an_encrypted_paper_gets_its_sentence(project: Project) -> None:
+def test_files_written_before_a_field_existed_can_be_read(project: Project) -> None:
+    """Both the document files and the answers in the ledger lack the field `relevance`."""
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.run("run_batch.py --process all")
+    workspace = Workspace(project.output)
+    for process in PROCESSES:
+        document = project.document(process, "a")
+        del document["pages"][0]["data_mentions"][0]["datasets"][0]["relevance"]
+        workspace.document(process, "a").write_text(json.dumps(document))
+        loaded = load_document(workspace, process, "a")
+        assert loaded is not None
+        (dataset,) = loaded.pages[0].datasets()
+        assert (dataset.raw_name, dataset.relevance) == ("Korvian Household Survey", "directly_relevant")
+    with closing(sqlite3.connect(workspace.ledger)) as ledger, ledger:
+        changed = ledger.execute(
+            "UPDATE answer SET content = json_remove(content, '$.data_mentions[0].datasets[0].relevance')"
+            " WHERE content LIKE '%relevance%'"
+        )
+        assert changed.rowcount == 1
+    shutil.rmtree(project.output / "extraction")
+    project.run("retrieve_results.py --process reasoning")
+    for process in PROCESSES:
+        (passage,) = project.document(process, "a")["pages"][0]["data_mentions"]
+        assert passage["datasets"][0]["relevance"] == "directly_relevant"
+    assert check_document(project, "a") == 1
+
+
+def test_encrypted_paper_is_reported(project: Project) -> None:
     import pymupdf
 
     source = make_pdf(project.folder / "plain.pdf", [HOUSEHOLDS])
@@ -268,7 +299,7 @@ def test_an_encrypted_paper_gets_its_sentence(project: Project) -> None:
     assert "locked.pdf: it is encrypted and asks for a password" in printed
 
 
-def test_given_up_pages_are_carried_past_and_reported(project: Project, server: Server) -> None:
+def test_failed_pages_do_not_stop_later_stages_and_are_reported(project: Project, server: Server) -> None:
     project.paper("a.pdf", HOUSEHOLDS, CENSUS)
     answer = server.answer
 
@@ -289,7 +320,7 @@ def test_given_up_pages_are_carried_past_and_reported(project: Project, server: 
     }  # fmt: skip
 
 
-def test_a_judge_that_skips_a_dataset_has_not_answered(project: Project, server: Server) -> None:
+def test_judgement_without_all_datasets_is_invalid(project: Project, server: Server) -> None:
     project.paper("a.pdf", CENSUS)
     project.run("run_batch.py --process extraction --wait")
     answer = server.answer
@@ -315,7 +346,50 @@ def test_a_judge_that_skips_a_dataset_has_not_answered(project: Project, server:
     assert project.document("reasoning", "a")["page_status"] == {"1": "answered"}
 
 
-def test_a_truncated_answer_is_asked_for_with_more_room(project: Project, server: Server) -> None:
+REFERENCES = "References\n" + "\n".join(
+    f"Writer, A. B., & Author, C. D. ({year}). A title of a paper. Journal of Papers, {year - 1990}(2), 11-29."
+    for year in range(1991, 2006)
+)
+
+
+@pytest.mark.parametrize("skipped", [{}, {REFERENCES: "skipped:references"}, {"": "skipped:blank"}])
+def test_judge_before_the_extraction_is_retrieved(project: Project, server: Server, skipped: dict[str, str]) -> None:
+    server.polls_to_complete = 10**6
+    project.paper("a.pdf", HOUSEHOLDS, CENSUS, *skipped)
+    project.run("run_batch.py --process extraction")
+    assert list(project.document("extraction", "a")["page_status"].values()) == ["pending"] * 2 + [*skipped.values()]
+    sent = server.attempts.total()
+    refused = project.run("run_batch.py --process judge", expect=1)
+    assert "judge has nothing to ask yet: extraction is pending for 2 pages." in refused
+    assert "Run  python retrieve_results.py --process extraction  first." in refused
+    assert server.attempts.total() == sent == 2
+
+
+def test_judge_before_the_extraction_is_sent(project: Project, server: Server) -> None:
+    project.paper("a.pdf", HOUSEHOLDS, REFERENCES, "")
+    refused = project.run("run_batch.py --process judge", expect=1)
+    assert "run  python run_batch.py --process extraction  first" in refused
+    assert not server.attempts
+
+
+def test_judge_sends_what_it_can_while_other_pages_are_pending(project: Project, server: Server) -> None:
+    project.paper("a.pdf", HOUSEHOLDS)
+    project.run("run_batch.py --process extraction --wait")
+    server.polls_to_complete = 10**6
+    project.paper("b.pdf", CENSUS, NOTHING, REFERENCES)
+    project.run("run_batch.py --process extraction")
+    printed = project.run("run_batch.py --process judge")
+    assert "judge: sent 1 request in 1 batch" in printed
+    assert "judge: extraction is pending for 2 pages. Run  python retrieve_results.py --process extraction " in printed
+    assert project.document("judge", "a")["page_status"] == {"1": "pending"}
+    assert project.document("judge", "b")["page_status"] == {
+        "1": "not_sent",
+        "2": "not_sent",
+        "3": "skipped:references",
+    }
+
+
+def test_truncated_answer_is_repeated_with_twice_the_token_limit(project: Project, server: Server) -> None:
     project.configure(REQUEST_PARAMS={"*": {"max_completion_tokens": 40}})
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process extraction --wait", expect=3)
@@ -324,13 +398,13 @@ def test_a_truncated_answer_is_asked_for_with_more_room(project: Project, server
     assert project.document("extraction", "a")["page_status"] == {"1": "failed:truncated"}
 
 
-def test_usage_is_kept_with_the_document(project: Project) -> None:
+def test_document_records_its_usage(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process all")
     usage = project.document("reasoning", "a")["usage"]
     assert list(usage) == ["extraction", "judge", "reasoning"]
     for stage in usage.values():
         assert stage["requests"] == 1 and stage["prompt_tokens"] > 100
-        # gpt-4o-mini: 0.15 and 0.60 dollars a million tokens, half of it in batches
+        # gpt-4o-mini costs 0.15 and 0.60 USD per million tokens, and half of that in batches.
         dollars = (stage["prompt_tokens"] * 0.15 + stage["completion_tokens"] * 0.60) / 2e6
         assert stage["cost_usd"] == pytest.approx(dollars)

@@ -1,4 +1,4 @@
-"""What it costs: told before anything is sent, kept under the limit, and added up afterwards."""
+"""Costs are shown before anything is sent, kept under MAX_COST_USD, and totalled afterwards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from conftest import Project
 from server import Server
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING
 
-from pipeline.batches.accounts import PastAnswers
-from pipeline.batches.estimate import Range, _sum_of_answers, rounds
+from pipeline.batches.estimate import Range, queue_rounds, sum_of_answers
+from pipeline.ledger.usage import PastAnswers
 
 DRY = "run_batch.py --process extraction --dry-run"
 
@@ -21,7 +21,7 @@ def number(pattern: str, printed: str) -> float:
     return float(found[1].replace(",", ""))
 
 
-def test_a_dry_run_needs_no_key_and_leaves_no_trace(
+def test_dry_run_needs_no_key_and_sends_nothing(
     project: Project, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -33,11 +33,11 @@ def test_a_dry_run_needs_no_key_and_leaves_no_trace(
     assert not server.requests
     assert not (project.output / "batches").exists() and not (project.output / "extraction").exists()
     monkeypatch.setenv("OPENAI_API_KEY", server.key)
-    assert "3 sent now" in project.run("run_batch.py --process extraction")
-    assert "nothing to send: 0 answered, 3 on their way, 0 given up" in project.run(DRY)
+    assert "sent 3 requests" in project.run("run_batch.py --process extraction")
+    assert "nothing to send (0 answered, 3 in progress, 0 given up)" in project.run(DRY)
 
 
-def test_the_price_is_that_of_the_tokens(project: Project) -> None:
+def test_price_follows_from_the_token_counts(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
     printed = project.run(DRY)
     tokens_in, low = number(r"input +([\d,]+)", printed), number(r"output +([\d,]+)", printed)
@@ -46,21 +46,45 @@ def test_the_price_is_that_of_the_tokens(project: Project) -> None:
     assert number(r"cost .* to \$([\d.]+)", printed) == pytest.approx((tokens_in * 0.075 + high * 0.30) / 1e6, abs=1e-6)
 
 
-def test_all_stages_are_priced_as_far_as_they_are_known(project: Project) -> None:
+# USD per million tokens, input and output: half of OpenAI's list prices.
+BATCH_PRICES = {
+    "gpt-4o-mini": ("0.075", "0.30"),
+    "gpt-6-luna": ("0.05", "0.25"),
+    "gpt-4.1-mini": ("0.20", "0.80"),
+    "gpt-5-mini": ("0.125", "1.00"),
+    "gpt-5.4-mini": ("0.375", "2.25"),
+    "o4-mini": ("0.55", "2.20"),
+}
+
+
+@pytest.mark.parametrize("model", BATCH_PRICES)
+def test_batch_price_of_known_models(project: Project, model: str) -> None:
+    project.configure(MODEL=model)
     project.paper("a.pdf", HOUSEHOLDS)
-    assert "judge: cannot be priced yet" in project.run("run_batch.py --process all --dry-run")
+    printed, (price_in, price_out) = project.run(DRY), BATCH_PRICES[model]
+    assert f"(batch price ${price_in} in, ${price_out} out per million tokens)" in printed
+    tokens_in, tokens_out = number(r"input +([\d,]+)", printed), number(r"output +([\d,]+)", printed)
+    dollars = (tokens_in * float(price_in) + tokens_out * float(price_out)) / 1e6
+    assert number(r"cost +\$([\d.]+)", printed) == pytest.approx(dollars, abs=1e-6)
+
+
+def test_dry_run_of_all_stages_prices_those_that_can_be_planned(project: Project) -> None:
+    project.paper("a.pdf", HOUSEHOLDS)
+    assert "judge: no price yet. judge needs the answers of extraction" in project.run(
+        "run_batch.py --process all --dry-run"
+    )
     project.run("run_batch.py --process extraction --wait")
-    assert "judge: 1 requests" in project.run("run_batch.py --process all --dry-run")
+    assert "judge: 1 request for 1 page of 1 document" in project.run("run_batch.py --process all --dry-run")
 
 
-def test_prices_of_ones_own_and_unknown_ones(project: Project, server: Server) -> None:
+def test_prices_setting_and_unknown_model(project: Project, server: Server) -> None:
     server.models.add("mine-7b")
     project.paper("a.pdf", HOUSEHOLDS)
     project.configure(MODEL="mine-7b")
     printed = project.run(DRY)
     assert "estimated" in printed and "cost    unknown" in printed and "$" not in printed
     project.configure(MODEL="mine-7b", PRICES={"mine-*": {"input": 2, "output": 8}})
-    assert "$2 in, $8 out per million" in project.run(DRY)
+    assert "$2.00 in, $8.00 out per million" in project.run(DRY)
     printed = project.run("run_batch.py --process extraction --wait")
     usage = project.document("extraction", "a")["usage"]["extraction"]
     assert usage["cost_usd"] == pytest.approx((usage["prompt_tokens"] * 2 + usage["completion_tokens"] * 8) / 1e6)
@@ -68,7 +92,7 @@ def test_prices_of_ones_own_and_unknown_ones(project: Project, server: Server) -
     assert "PRICES" in project.run(DRY, expect=1)
 
 
-def test_a_range_from_past_answers(project: Project, server: Server) -> None:
+def test_output_range_from_past_answers(project: Project, server: Server) -> None:
     project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(30)))
     project.run("run_batch.py --process extraction --wait")
     project.paper("b.pdf", *(f"{HOUSEHOLDS} b {n}" for n in range(10)))
@@ -80,15 +104,15 @@ def test_a_range_from_past_answers(project: Project, server: Server) -> None:
     assert low * 0.9 <= used <= high * 1.1
 
 
-def test_the_interval_of_a_sum() -> None:
+def test_interval_of_a_sum_of_answers() -> None:
     """100 answers of mean 50 and variance 100, after 400 seen: 5000 ± 1.96·sqrt(100·(100 + 100²/400))."""
-    found = _sum_of_answers(100, PastAnswers(400, 50.0, 100.0))
+    found = sum_of_answers(100, PastAnswers(400, 50.0, 100.0))
     assert found == Range(pytest.approx(5000 - 219.1, abs=0.1), pytest.approx(5000 + 219.1, abs=0.1))
 
 
-def test_rounds() -> None:
-    assert rounds([], None) == 0 and rounds([5, 5, 5], None) == 1
-    assert rounds([5, 5, 5], 10) == 2 and rounds([11], 10) == 1
+def test_queue_rounds() -> None:
+    assert queue_rounds([], None) == 0 and queue_rounds([5, 5, 5], None) == 1
+    assert queue_rounds([5, 5, 5], 10) == 2 and queue_rounds([11], 10) == 1
 
 
 def test_max_cost_stops_before_anything_is_uploaded(project: Project, server: Server) -> None:
@@ -97,44 +121,48 @@ def test_max_cost_stops_before_anything_is_uploaded(project: Project, server: Se
     assert "MAX_COST_USD" in project.run("run_batch.py --process extraction", expect=1)
     assert not server.files and not server.seen
     project.configure(MAX_COST_USD=1)
-    assert "1 sent now" in project.run("run_batch.py --process extraction")
+    assert "sent 1 request in 1 batch" in project.run("run_batch.py --process extraction")
 
 
-def test_max_cost_counts_what_was_spent_and_is_on_its_way(project: Project, server: Server) -> None:
+def test_max_cost_includes_spent_and_in_progress(project: Project, server: Server) -> None:
     project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(20)))
     highest = number(r"cost .* to \$([\d.]+)", project.run(DRY))
     project.configure(MAX_COST_USD=highest * 1.2)
     project.run("run_batch.py --process extraction")
     project.paper("b.pdf", *(f"{HOUSEHOLDS} b {n}" for n in range(10)))
-    assert "on its way" in project.run("run_batch.py --process extraction", expect=1)
+    assert "the requests in progress, these included, may cost up to $" in project.run(
+        "run_batch.py --process extraction", expect=1
+    )
     project.run("retrieve_results.py --process extraction --wait")
-    project.run("run_batch.py --process extraction --wait")  # the answers were shorter than they might have been
+    project.run("run_batch.py --process extraction --wait")  # allowed: the answers were shorter than the estimate
     server.models.add("mine-7b")
     project.configure(MAX_COST_USD=1, MODEL={"extraction": "mine-7b"})
-    assert "price of mine-7b is not known" in project.run("run_batch.py --process extraction --yes", expect=1)
+    assert "price of mine-7b is unknown" in project.run("run_batch.py --process extraction --yes", expect=1)
 
 
-def test_the_queue_is_told_in_rounds(project: Project) -> None:
+def test_dry_run_shows_how_often_the_queue_is_filled(project: Project) -> None:
     project.configure(MAX_ENQUEUED_TOKENS=2000)
     project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(6)))
     printed = project.run(DRY)
     assert "3 rounds of up to 2,000 input tokens" in printed and "in 3 batches" in printed
 
 
-def test_costs_are_told_by_stage_and_in_total(project: Project) -> None:
+def test_costs_are_shown_by_stage_and_in_total(project: Project) -> None:
     project.configure(MODEL="gpt-5-mini")
     project.paper("a.pdf", HOUSEHOLDS)
     printed = project.run("run_batch.py --process all")
-    line = printed[printed.rindex("cost so far") :].splitlines()[0]
+    costs = printed[printed.rindex("cost so far") :]
     usage = project.document("reasoning", "a")["usage"]
-    assert sum(stage["cost_usd"] for stage in usage.values()) == pytest.approx(
-        number(r"so far: \$([\d.]+)", line), abs=1e-4
-    )
-    assert all(process in line for process in usage) and "64 of them reasoning" in line
+    total = sum(stage["cost_usd"] for stage in usage.values())
+    assert number(r"so far: \$([\d.]+)", costs) == pytest.approx(total, abs=1e-4)
+    for process, stage in usage.items():
+        assert number(rf"\n  {process} +\$([\d.]+):", costs) == pytest.approx(stage["cost_usd"], abs=1e-4)
+        tokens_in, tokens_out = f"{stage['prompt_tokens']:,} tokens in", f"{stage['completion_tokens']:,} out"
+        assert tokens_in in costs and f"{tokens_out} (64 reasoning)" in costs
     assert usage["reasoning"]["reasoning_tokens"] == 64
 
 
-def test_max_cost_counts_what_has_a_price_although_something_has_none(project: Project, server: Server) -> None:
+def test_max_cost_includes_priced_models_although_one_has_no_price(project: Project, server: Server) -> None:
     server.models.add("mine-7b")
     project.paper("a.pdf", HOUSEHOLDS)
     project.configure(MODEL="mine-7b")
@@ -145,11 +173,11 @@ def test_max_cost_counts_what_has_a_price_although_something_has_none(project: P
     assert "cost so far: at least $" in project.run("run_batch.py --process extraction --documents b --wait")
     project.paper("c.pdf", NOTHING)
     project.configure(PRICES=prices, MAX_COST_USD=0.6)
-    told = project.run("run_batch.py --process extraction --documents c", expect=1)
-    assert "spent so far" in told and "MAX_COST_USD" in project.run(f"{DRY} --documents c")
+    refused = project.run("run_batch.py --process extraction --documents c", expect=1)
+    assert "was already spent" in refused and "MAX_COST_USD" in project.run(f"{DRY} --documents c")
 
 
-def test_a_limit_lowered_holds_what_waits(project: Project, server: Server) -> None:
+def test_lower_max_cost_stops_waiting_requests(project: Project, server: Server) -> None:
     project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
     project.paper("a.pdf", *(f"{HOUSEHOLDS} {n}" for n in range(4)))
     project.run("run_batch.py --process extraction")

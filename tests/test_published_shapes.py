@@ -1,7 +1,7 @@
-"""Readers of the two published shapes of this method's outputs run unchanged on our files.
+"""Document files can be read like both published formats of this method's results.
 
-One has page and dataset_used on the page, the other on the mention. The readers here are written as a user of those
-files would write them, and are first run on the published files themselves.
+One format has `page` and `dataset_used` on the page, the other on the mention. The readers in this file are written for
+the published files, and are tested on those first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def row(page: int, used: bool, dataset: dict[str, Any]) -> Row:
     return page, used, dataset["raw_name"], dataset["context"], dataset["specificity"]
 
 
-def test_on_the_published_files(shared: Path) -> None:
+def test_readers_on_the_published_files(shared: Path) -> None:
     outputs = shared / "llm_outputs"
     (path,) = (outputs / "output" / "extracted_data").glob("*.json")
     assert len(read_page_shape(path)) == 27
@@ -52,7 +52,7 @@ def test_on_the_published_files(shared: Path) -> None:
     assert len(read_mention_shape(path)) == 19
 
 
-def test_on_our_files(project: Project) -> None:
+def test_readers_on_document_files(project: Project) -> None:
     project.paper("a.pdf", "We use the Korvian Household Survey (KHS).", "Nothing.", "The Lake Fishing Panel is new.")
     project.run("run_batch.py --process all")
     for process in ("extraction", "judge", "reasoning"):

@@ -1,4 +1,4 @@
-"""All three stages over real papers, through the official client, against the server that answers from the page."""
+"""Real papers through all three stages, against a local server that answers from the page that it gets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from conftest import Project
 from server import Server
 from test_pipeline import check_document
 
-from pipeline.documents.discover import manifest_entries
+from pipeline.store import manifest_entries
 from pipeline.workspace import Workspace
 
 
-def test_every_verdict_stands_where_it_was_computed(project: Project, server: Server, shared: Path) -> None:
+def test_every_page_has_a_status_and_every_dataset_its_verdicts(project: Project, server: Server, shared: Path) -> None:
     project.configure(MAX_REQUESTS_PER_BATCH=50)
     for paper in sorted((shared / "pdfs").glob("*.pdf")):
         shutil.copy(paper, project.input)
@@ -41,8 +41,8 @@ def test_every_verdict_stands_where_it_was_computed(project: Project, server: Se
     project.run("generate_finetune_data.py")
 
 
-def test_papers_that_break_programs(project: Project, shared: Path) -> None:
-    """Each ends as read or with its sentence, and the others go on."""
+def test_damaged_papers(project: Project, shared: Path) -> None:
+    """Each paper is read or reported, and the others are not affected."""
     for paper in sorted((shared / "nasty").glob("*.pdf")):
         if not paper.name.startswith("huge"):
             shutil.copy(paper, project.input)

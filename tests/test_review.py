@@ -1,9 +1,11 @@
-"""Labels by people: out as a page or as Label Studio's tasks, back in, and into the training data."""
+"""review_labels.py: the review page, Label Studio, importing labels, their effect on training data, agreement."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,23 +13,25 @@ from typing import Any
 import pytest
 from conftest import Project
 from server import Server
-from test_finetune import SPLITS, split_rows
+from test_finetune import split_rows
 
-from pipeline.labels import MentionLabel, PageLabel, load_labels, settle, text_hash
-from pipeline.records import MentionPage, Page, PageText
+from pipeline.config import SPLITS
+from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, MentionPage, Page, PageText
 from pipeline.review.agreement import cohens_kappa
-from pipeline.review.label_studio import labels_of
+from pipeline.review.importing import read_labels
+from pipeline.review.labels import DatasetLabel, PageLabel, apply_label, load_labels, text_hash
 from pipeline.stages.extraction import ExtractionAnswer
 from pipeline.workspace import Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FIRST = "We use the Korvian Household Survey (KHS) here. The Rice Price Panel is merged with it. Näïve – “text”."
-SECOND = "Nothing but theory stands on this page. The Farm Register is told of in the annex."
+# The final verdict of the test server on both names is "valid"; its judge rejects the first one.
+FIRST = "We use the Korvian Household Survey (KHS) here. The Barley Price Panel is merged with it. Näïve – “text”."
+SECOND = "Nothing but theory stands on this page. The annex describes the Farm Register."
 HOSTILE = "</script><img src=x onerror=window.hacked=1> <b>Bold Survey</b> We use the Lake Fishing Survey here."
 
 
 def answers(project: Project) -> dict[str, list[str]]:
-    """The names in the training data, by the page's first word."""
+    """Generate the training data; the dataset names for each page, by the first word of its text."""
     project.run("generate_finetune_data.py")
     found = {}
     for split in SPLITS:
@@ -43,19 +47,24 @@ def sources(project: Project) -> dict[int, str]:
 
 
 def page_text(project: Project, source: str, page: int) -> str:
-    return json.loads((project.output / "text" / f"{source}.json").read_text())["pages"][page - 1]["text"]
+    text = PageText.model_validate_json((project.output / "text" / f"{source}.json").read_bytes())
+    return text.pages[page - 1].text
 
 
-def label(project: Project, page: int, *mentions: tuple[str, str], complete: bool = True, **more: str) -> str:
-    """A row of labels.jsonl: (decision, name) of each mention on a page of `a`."""
+def label(project: Project, page: int, *mentions: tuple[str, str], complete: bool = True, **more: Any) -> str:
+    """A row of labels.jsonl for a page of document `a`. `mentions`: decision and name. `fields`: of all mentions."""
     text = page_text(project, "a", page)
-    said = [
-        MentionLabel(decision=decision, start=text.index(name), end=text.index(name) + len(name), quote=name)  # type: ignore[arg-type]
+    labels = [
+        DatasetLabel(
+            decision=decision, start=text.index(name), end=text.index(name) + len(name), quote=name,  # type: ignore[arg-type]
+            **more.get("fields", {}),
+        )
         for decision, name in mentions
-    ]
+    ]  # fmt: skip
     return PageLabel(
-        source="a", page=page, text_sha256=text_hash(Page(page=page, text=text)), annotator=more.get("who", "anna"),
-        time=more.get("time", "2026-11-25T10:00:00Z"), page_complete=complete, mentions=said,
+        source="a", page=page, text_sha256=more.get("text_sha256", text_hash(Page(page=page, text=text))),
+        annotator=more.get("who", "anna"), time=more.get("time", "2026-11-25T10:00:00Z"), page_complete=complete,
+        mentions=labels,
     ).model_dump_json()  # fmt: skip
 
 
@@ -67,177 +76,365 @@ def done(project: Project, server: Server) -> Project:
     return project
 
 
-def bring(project: Project, *rows: str) -> str:
+def import_rows(project: Project, *rows: str) -> str:
     file = project.folder / "mine.jsonl"
     file.write_text("\n".join(rows) + "\n")
     return project.run(f"review_labels.py --import {file}")
 
 
-def test_labels_by_people_overrule_the_pipeline(done: Project) -> None:
-    bring(
+def test_human_labels_override_the_pipeline(done: Project) -> None:
+    import_rows(
         done,
-        label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Rice Price Panel")),
+        label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Barley Price Panel")),
         label(done, 2, ("add", "Farm Register")),
     )
     assert answers(done) == {"We": ["Korvian Household Survey"], "Nothing": ["Farm Register"]}
     assert sources(done) == {1: "person:anna", 2: "person:anna"}
 
 
-def test_only_reviewed_takes_nothing_else(done: Project) -> None:
-    bring(done, label(done, 1, ("accept", "Korvian Household Survey"), complete=False), label(done, 2))
+def test_a_person_can_accept_what_the_pipeline_rejected(project: Project) -> None:
+    project.paper("a.pdf", "We use the Rice Price Panel here.")
+    project.run("run_batch.py --process all")
+    import_rows(project, label(project, 1, complete=False))
+    assert answers(project) == {}
+    import_rows(project, label(project, 1, ("accept", "Rice Price Panel"), complete=False))
+    assert answers(project) == {"We": ["Rice Price Panel"]}
+
+
+def test_only_reviewed_uses_only_completed_pages(done: Project) -> None:
+    import_rows(done, label(done, 1, ("accept", "Korvian Household Survey"), complete=False), label(done, 2))
     printed = done.run("generate_finetune_data.py --only-reviewed")
-    assert "1 pages: not reviewed completely" in printed
-    assert "left out: 1 pages: a page without a dataset, over NEGATIVES_PER_POSITIVE" in printed
-    bring(done, label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Rice Price Panel")))
+    assert "left out: 1 page (not marked as complete by a person" in printed
+    assert "left out: 1 page (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
+    import_rows(done, label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Barley Price Panel")))
     done.run("generate_finetune_data.py --only-reviewed")
     assert sources(done) == {1: "person:anna", 2: "person:anna"}
 
 
-def test_a_complete_page_has_what_its_label_says_and_no_more(done: Project) -> None:
-    bring(done, label(done, 1, ("accept", "Korvian Household Survey")))
-    assert answers(done)["We"] == ["Korvian Household Survey"], "the others are not on it"
+def test_a_complete_page_has_only_the_labelled_mentions(done: Project) -> None:
+    assert answers(done)["We"] == ["Korvian Household Survey", "Barley Price Panel"]
+    import_rows(done, label(done, 1, ("accept", "Barley Price Panel")))
+    assert answers(done)["We"] == ["Barley Price Panel"]
 
 
-def test_a_complete_page_whose_text_has_changed_is_left_out(done: Project) -> None:
-    row = json.loads(label(done, 1)) | {"text_sha256": "another"}
-    bring(done, json.dumps(row))
+def test_an_incomplete_page_keeps_the_mentions_without_a_label(done: Project) -> None:
+    import_rows(done, label(done, 1, ("reject", "Barley Price Panel"), ("add", "KHS"), complete=False))
+    assert answers(done)["We"] == ["Korvian Household Survey", "KHS"]
+    assert sources(done) == {1: "pipeline+person:anna", 2: "pipeline"}
+
+
+def test_the_fields_of_a_label_override_those_of_the_pipeline(done: Project) -> None:
+    fields = {name: f"the {name}" for name in TEXT_FIELDS} | {name: values[-1] for name, values in CLASS_FIELDS.items()}
+    import_rows(done, label(done, 1, ("edit", "Barley Price Panel"), fields=fields))
+    (dataset,) = datasets_of(done, 1)
+    assert dataset == {"raw_name": "Barley Price Panel", **fields}
+
+
+def test_the_name_of_an_annotator_cannot_change_the_dataset_card(done: Project) -> None:
+    import_rows(done, label(done, 1, ("accept", "Barley Price Panel"), who="an|na\n<b>"))
+    done.run("generate_finetune_data.py")
+    card = (done.output / "finetune" / "README.md").read_text()
+    assert re.search(r"^\| person:an_na__b_ +\| \d", card, re.MULTILINE)
+
+
+def datasets_of(project: Project, page: int) -> list[dict[str, Any]]:
+    """Generate the training data; the datasets in the answer for a page of document `a`."""
+    project.run("generate_finetune_data.py --format alpaca")
+    (row,) = [row for split in SPLITS for row in split_rows(project, split) if row["page"] == page]
+    return [dataset for passage in json.loads(row["output"])["data_mentions"] for dataset in passage["datasets"]]
+
+
+def test_labels_and_documents_without_one_of_the_fields_are_read(done: Project) -> None:
+    """Files that were written before a field existed."""
+    row = json.loads(label(done, 1, ("accept", "Korvian Household Survey"), complete=False))
+    document = done.document("reasoning", "a")
+    datasets = [one for passage in document["pages"][0]["data_mentions"] for one in passage["datasets"]]
+    for dataset in (*row["mentions"], *datasets):
+        del dataset["relevance"], dataset["producer"]
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    import_rows(done, json.dumps(row))
+    made = datasets_of(done, 1)
+    assert [(one["raw_name"], one["relevance"], one["producer"]) for one in made] == [
+        ("Korvian Household Survey", "directly_relevant", None),
+        ("Barley Price Panel", "directly_relevant", None),
+    ]
+    done.run("review_labels.py --html")
+
+
+def test_a_completed_page_whose_text_has_changed_is_left_out(done: Project) -> None:
+    import_rows(done, label(done, 1, text_sha256="another"))
     printed = done.run("generate_finetune_data.py --only-reviewed")
-    assert "1 pages: reviewed completely, but its text has changed since" in printed
+    assert "left out: 1 page (the text has changed since a person completed the page" in printed
     assert sources(done) == {}
 
 
-def test_what_a_person_adds_keeps_pages_that_name_it_from_being_negatives(done: Project) -> None:
-    assert answers(done).get("Nothing") == []
-    bring(done, label(done, 1, ("add", "Näïve"), complete=False))
-    text = page_text(done, "a", 2)
-    assert "Farm" in text
-    bring(done, label(done, 1, ("add", "The"), complete=False))
-    assert "Nothing" not in answers(done), "its page names what was added on the other"
+def test_a_page_with_a_name_that_a_person_added_elsewhere_is_not_a_negative(done: Project) -> None:
+    assert answers(done)["Nothing"] == []
+    import_rows(done, label(done, 1, ("add", "The"), complete=False))
+    assert "Nothing" not in answers(done)
 
 
-def test_a_name_that_stands_twice_in_one_place_is_rejected_as_one() -> None:
+def test_two_datasets_in_the_same_place_are_labelled_as_one() -> None:
     text = "We use the DHS here."
-    fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "year", "data_type"))
-    dataset = {
-        "raw_name": "DHS", "start": 11, "end": 14, "valid": True, "context": "primary", **fields,
-        "specificity": "properly_named", "relevance": "directly_relevant",
-    }  # fmt: skip
+    dataset = {"raw_name": "DHS", "start": 11, "end": 14, "valid": True}
     mention = {"mentioned_in": text, "start": 0, "end": 20, "page": 1, "dataset_used": True, "datasets": [dataset] * 2}
     known = MentionPage.model_validate({"page": 1, "dataset_used": True, "data_mentions": [mention]})
     page = Page(page=1, text=text)
     for decision, valid in (("reject", [False, False]), ("accept", [True])):
-        said = MentionLabel(decision=decision, start=11, end=14, quote="DHS")  # type: ignore[arg-type]
-        made = PageLabel(source="a", page=1, text_sha256=text_hash(page), annotator="anna", time="", mentions=[said])
-        assert [one.valid for one in settle(page, known, made).datasets] == valid
+        one = DatasetLabel(decision=decision, start=11, end=14, quote="DHS")  # type: ignore[arg-type]
+        made = PageLabel(source="a", page=1, text_sha256=text_hash(page), annotator="anna", time="", mentions=[one])
+        assert [dataset.valid for dataset in apply_label(page, known, made).datasets] == valid
 
 
-def test_the_newest_label_counts_and_importing_twice_changes_nothing(done: Project) -> None:
+def test_the_newest_label_is_used_and_importing_twice_changes_nothing(done: Project) -> None:
     old = label(done, 1, ("reject", "Korvian Household Survey"), time="2026-11-01T00:00:00Z")
     new = label(done, 1, ("accept", "Korvian Household Survey"), who="ben")
-    bring(done, new, old)
+    assert "2 rows added or replaced" in import_rows(done, new, old)
     before = (done.output / "labels.jsonl").read_bytes()
-    bring(done, old, new)
+    import_rows(done, old, new)
     assert (done.output / "labels.jsonl").read_bytes() == before
     assert load_labels(Workspace(done.output))["a", 1].annotator == "ben"
-    newest = label(done, 1, ("accept", "Rice Price Panel"), time="2026-11-26T00:00:00Z")
-    assert "2 pages with 2 mentions were read; 1 are new" in bring(done, newest, old)
+    newest = label(done, 1, ("accept", "Barley Price Panel"), time="2026-11-26T00:00:00Z")
+    printed = import_rows(done, newest, old)
+    assert "labels of 2 pages with 2 mentions" in printed and "1 row added or replaced" in printed
+    assert "0 rows added or replaced" in import_rows(done, newest)
     assert load_labels(Workspace(done.output))["a", 1].time == "2026-11-26T00:00:00Z"
 
 
-def test_a_label_is_placed_again_where_the_text_has_changed() -> None:
+def test_a_label_is_located_again_if_the_text_has_changed() -> None:
     text = "Old words. We use the Farm Register and the Farm Register of 2001."
-    mention = MentionLabel(decision="add", start=44, end=57, quote="Farm Register")
-    made = PageLabel(source="a", page=1, text_sha256="old", annotator="anna", time="", mentions=[mention])
-    settled = settle(Page(page=1, text=text), None, made)
-    assert [(one.start, one.end, one.valid) for one in settled.datasets] == [(44, 57, True)]
-    assert settle(Page(page=1, text="All of it is gone."), None, made).lost == ["Farm Register"]
+    one = DatasetLabel(decision="add", start=41, end=54, quote="Farm Register")
+    made = PageLabel(source="a", page=1, text_sha256="old", annotator="anna", time="", mentions=[one])
+    labelled = apply_label(Page(page=1, text=text), None, made)
+    (dataset,) = labelled.datasets
+    assert (dataset.start, dataset.end, dataset.valid) == (44, 57, True), "the nearest of the two"
+    assert dataset.sent == "We use the Farm Register and the Farm Register of 2001." and not labelled.lost
+    assert apply_label(Page(page=1, text="The name is not here."), None, made).lost == ["Farm Register"]
 
 
-def test_a_label_that_cannot_be_placed_keeps_its_page_out(done: Project) -> None:
-    row = json.loads(label(done, 1, ("accept", "Korvian Household Survey")))
-    row |= {"text_sha256": "another"}
-    row["mentions"][0]["quote"] = "A Survey That Was Here"
-    bring(done, json.dumps(row))
-    assert "1 pages: a label whose place the text does not have any more" in done.run("generate_finetune_data.py")
+def test_a_page_with_a_label_that_cannot_be_located_is_left_out(done: Project) -> None:
+    for text_sha256 in ("another", json.loads(label(done, 1))["text_sha256"]):
+        row = json.loads(label(done, 1, ("accept", "Korvian Household Survey"), text_sha256=text_sha256))
+        row["mentions"][0]["quote"] = "A Survey That Was Here"
+        import_rows(done, json.dumps(row))
+        printed = done.run("generate_finetune_data.py")
+        assert "left out: 1 page (a labelled name is no longer in the text" in printed
 
 
-WRONG = ('{"source": "a"}\n', "no json", "[1, 2]", '[{"data": {}}]', "[", "[" * 100_000, "")
+INVALID = {
+    '{"source": "a"}\n': "line 1, is not a valid label (page: Field required)",
+    "\nno json": "line 2, is not a valid label",
+    "[1, 2]": "is not a JSON export of Label Studio",
+    '[{"data": {}}]': "is not a JSON export of Label Studio (KeyError('annotations'))",
+    "[": "is not a JSON export of Label Studio",
+    "[" * 100_000: "is not a JSON export of Label Studio",
+}
 
 
-@pytest.mark.parametrize("content", WRONG, ids=range(len(WRONG)))
-def test_what_is_no_label_file_gets_a_sentence(done: Project, content: str) -> None:
-    file = done.folder / "wrong.jsonl"
+@pytest.mark.parametrize("content", INVALID, ids=range(len(INVALID)))
+def test_an_invalid_label_file(project: Project, content: str) -> None:
+    file = project.folder / "wrong.jsonl"
     file.write_text(content)
-    if content:
-        assert done.run(f"review_labels.py --import {file}", expect=1).startswith("error: ")
-    else:
-        assert "0 pages with 0 mentions" in done.run(f"review_labels.py --import {file}")
-    assert done.run("review_labels.py --import nowhere.jsonl", expect=1).startswith("error: ")
+    printed = project.run(f"review_labels.py --import {file}", expect=1)
+    assert printed.startswith(f"error: {file}") and INVALID[content] in printed
+    assert not (project.output / "labels.jsonl").exists()
+
+
+def test_an_empty_and_a_missing_label_file(project: Project) -> None:
+    empty = project.folder / "empty.jsonl"
+    empty.touch()
+    assert "labels of 0 pages with 0 mentions" in project.run(f"review_labels.py --import {empty}")
+    missing = project.folder / "nowhere.jsonl"
+    assert f"Cannot read {missing}" in project.run(f"review_labels.py --import {missing}", expect=1)
 
 
 def test_nothing_to_review_yet(project: Project) -> None:
-    assert "run_batch.py" in project.run("review_labels.py --html", expect=1)
+    project.paper("a.pdf", FIRST)
+    assert "run_batch.py --process extraction" in project.run("review_labels.py --html", expect=1)
+    project.run("run_batch.py --check")
+    for command in ("--html", "--export label-studio"):
+        printed = project.run(f"review_labels.py {command}", expect=1)
+        assert "There are no pages to review yet" in printed
+    assert not list(project.output.glob("review/*"))
+
+
+def reviewed(project: Project, options: str = "") -> list[dict[str, Any]]:
+    """The pages in the data of the review page."""
+    project.run(f"review_labels.py --html {options}")
+    html = (project.output / "review" / "review.html").read_text()
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    pages: list[dict[str, Any]] = json.loads(data)["pages"]
+    return pages
+
+
+def test_the_review_page_has_the_last_stage_that_reached_a_document(project: Project) -> None:
+    project.paper("a.pdf", FIRST, SECOND)
+    for process, verdicts in (("extraction", []), ("judge", ["judge"]), ("reasoning", ["judge", "reasoning"])):
+        project.run(f"run_batch.py --process {process} --wait")
+        pages = reviewed(project)
+        assert [page["page"] for page in pages] == [1, 2]
+        mention = pages[0]["mentions"][0]
+        assert sorted(mention["verdicts"]) == verdicts
+        assert mention["valid"] is {"extraction": None, "judge": False, "reasoning": True}[process]
+        assert mention["quote"] == pages[0]["text"][mention["start"] : mention["end"]] == "Korvian Household Survey"
+        assert tuple(mention["fields"]) == DATASET_FIELDS
+
+
+def test_which_pages_the_review_page_has(done: Project) -> None:
+    done.paper("b.pdf", FIRST)
+    done.paper("c.pdf", "This page was never asked about.", FIRST)
+    done.run("run_batch.py --process extraction --documents b --wait")
+    done.run("run_batch.py --process extraction --documents c --pages 2 --wait")
+    places = [("a", 1), ("a", 2), ("b", 1), ("c", 2)]
+    assert [(page["source"], page["page"]) for page in reviewed(done)] == places
+    assert [page["source"] for page in reviewed(done, "--documents [bc]")] == ["b", "c"]
+    assert [page["source"] for page in reviewed(done, "--limit 1")] == ["a", "a"]
+    assert "No document matches 'x*'" in done.run("review_labels.py --html --documents x*", expect=1)
+    done.paper("b.pdf", SECOND)
+    done.run("run_batch.py --check")
+    assert [page["source"] for page in reviewed(done)] == ["a", "a", "c"], "the text of b has changed"
+
+
+def test_the_review_page_has_failed_pages_and_names_that_are_not_in_the_text(done: Project) -> None:
+    document = done.document("reasoning", "a")
+    document["page_status"] |= {"1": "failed:refused", "2": "failed:refused"}
+    dataset = document["pages"][0]["data_mentions"][0]["datasets"][0]
+    dataset |= {"raw_name": "Elsewhere Survey", "start": None, "end": None, "grounding": "missing"}
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    (first,) = reviewed(done)
+    assert first["page"] == 1, "page 2 has failed, and there is nothing on it to review"
+    assert first["unlocated"] == ["Elsewhere Survey"]
+    assert [mention["quote"] for mention in first["mentions"]] == ["Barley Price Panel"]
+
+
+def agreement_of(project: Project, one: list[str], other: list[str]) -> str:
+    files = project.folder / "one.jsonl", project.folder / "other.jsonl"
+    for file, rows in zip(files, (one, other), strict=True):
+        file.write_text("".join(f"{row}\n" for row in rows))
+    return project.run(f"review_labels.py --agreement {files[0]} {files[1]}")
 
 
 def test_agreement_of_two_annotators(done: Project) -> None:
-    one, other = done.folder / "one.jsonl", done.folder / "other.jsonl"
-    one.write_text(label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Rice Price Panel")) + "\n")
-    other.write_text(label(done, 1, ("accept", "Korvian Household Survey"), ("accept", "Rice Price Panel")) + "\n")
-    printed = done.run(f"review_labels.py --agreement {one} {other}")
-    assert "1 pages were labelled by both" in printed
-    assert "a, page 1, “Rice Price Panel”: valid invalid / valid" in printed
-    (valid,) = [line.split() for line in printed.splitlines() if line.startswith("valid")]
-    assert valid == ["valid", "2", "50.0", "%", "0.00"]
+    one = label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Barley Price Panel"), ("add", "KHS"))
+    other = label(
+        done, 1, ("edit", "Korvian Household Survey"), ("accept", "Barley Price Panel"), who="ben",
+        fields={"context": "primary", "year": "2019"},
+    )  # fmt: skip
+    older = label(done, 1, ("reject", "Korvian Household Survey"), who="ben", time="2026-11-01T00:00:00Z")
+    printed = agreement_of(done, [one, label(done, 2)], [other, older])
+    assert "1 page was labelled by both annotators" in printed and "1 more" not in printed
+    table = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if re.match(r"\w+ +\d", line)}
+    assert table["verdict"] == ["3", "33.3", "%", "-0.20"]
+    assert table["context"] == ["1", "0.0", "%", "0.00"] and table["acronym"] == ["1", "100.0", "%", "-"]
+    assert table.keys() - {"1"} == {"verdict", *DATASET_FIELDS}
+    assert [line for line in printed.splitlines() if line.startswith("a, ")] == [
+        "a, page 1, “Korvian Household Survey”, year: None (anna), 2019 (ben)",
+        "a, page 1, “Korvian Household Survey”, context: background (anna), primary (ben)",
+        "a, page 1, “KHS”, verdict: valid (anna), not marked (ben)",
+        "a, page 1, “Barley Price Panel”, verdict: invalid (anna), valid (ben)",
+    ]
 
 
-def test_kappa_is_that_of_cohen() -> None:
-    """The example of his paper's successors: 20 yes/yes, 15 no/no, 5 and 10 apart give 0.4."""
+def test_pages_that_were_labelled_on_different_texts_are_not_compared(done: Project) -> None:
+    one = [label(done, page, ("add", "the")) for page in (1, 2)]
+    other = [label(done, page, ("add", "the"), text_sha256="another") for page in (1, 2)]
+    printed = agreement_of(done, one, other)
+    assert "0 pages were labelled by both annotators" in printed
+    assert "2 more pages were labelled by both, but on different versions of the text" in printed
+
+
+def test_cohens_kappa() -> None:
+    """The counts 20, 5, 10, 15 are a common textbook example: kappa is 0.4."""
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
     assert cohens_kappa(pairs) == pytest.approx(0.4)
     assert cohens_kappa([("y", "y")] * 3) is None and cohens_kappa([]) is None
 
 
-def test_label_studios_tasks_come_back_as_they_went(done: Project) -> None:
-    """Predictions accepted as they are give the pipeline's own labels, at the same offsets."""
-    done.run("review_labels.py --export label-studio")
-    tasks = json.loads((done.output / "review" / "label-studio.json").read_text())
+def tasks_of(project: Project) -> list[dict[str, Any]]:
+    project.run("review_labels.py --export label-studio")
+    tasks: list[dict[str, Any]] = json.loads((project.output / "review" / "label-studio.json").read_text())
+    return tasks
+
+
+def test_label_studio_round_trip(done: Project) -> None:
+    """If an annotator accepts all predictions, the training data is that of the pipeline."""
+    tasks = tasks_of(done)
     assert [task["data"]["page"] for task in tasks] == [1, 2]
     exported = [{"data": task["data"], "annotations": [annotation(task["predictions"][0]["result"])]} for task in tasks]
     file = done.folder / "export.json"
     file.write_text(json.dumps(exported))
-    assert "2 pages with" in done.run(f"review_labels.py --import {file}")
-    before = answers(done)
-    (done.output / "labels.jsonl").unlink()
-    pipeline = answers(done)
-    assert before == pipeline and before["We"]
+    before = datasets_of(done, 1)
+    assert len(before) == 2
+    assert "labels of 2 pages with 2 mentions" in done.run(f"review_labels.py --import {file}")
+    assert datasets_of(done, 1) == before
+    assert sources(done) == {1: "pipeline+person:anna@example.org", 2: "pipeline+person:anna@example.org"}
 
 
-def annotation(results: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"result": results, "completed_by": {"email": "anna@example.org"}, "updated_at": "2026-11-25T10:00:00Z"}
+def test_the_labelling_interface_declares_all_results_of_the_tasks(done: Project) -> None:
+    """Label Studio rejects a result whose name, type or value the interface does not declare."""
+    results = [result for task in tasks_of(done) for result in task["predictions"][0]["result"]]
+    interface = ElementTree.parse(done.output / "review" / "label-studio.xml").getroot()
+    controls = {control.get("name"): control for control in interface.iter() if control.get("toName") == "text"}
+    assert controls.keys() == {"mention", "verdict", "page_complete", *DATASET_FIELDS}
+    assert {result["from_name"] for result in results} >= {"mention", "verdict", *CLASS_FIELDS}
+    for result in results:
+        control = controls[result["from_name"]]
+        assert control.tag.lower() == result["type"]
+        declared = {child.get("value") for child in control}
+        assert control.tag == "TextArea" or declared >= set(result["value"][result["type"]])
 
 
-def test_what_label_studio_says_of_a_region(done: Project) -> None:
-    text = page_text(done, "a", 1)
-    start = text.index("Rice Price Panel")
-    where = {"start": start, "end": start + 16}
+def annotation(results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    user = {"email": "anna@example.org"}
+    return {"result": results, "completed_by": user, "updated_at": "2026-11-25T10:00:00Z", **more}
+
+
+def exported_labels(project: Project, *annotations: dict[str, Any], predictions: Any = None) -> list[PageLabel]:
+    """The labels in an export of one task with these annotations."""
+    data = {"source": "a", "page": 1, "text": page_text(project, "a", 1), "text_sha256": "x"}
+    file = project.folder / "export.json"
+    file.write_text(json.dumps([{"data": data, "annotations": annotations, "predictions": predictions}]))
+    return list(read_labels(file))
+
+
+def test_an_added_and_a_deleted_region_in_label_studio(done: Project) -> None:
+    start = page_text(done, "a", 1).index("Barley Price Panel")
+    where: dict[str, Any] = {"start": start, "end": start + len("Barley Price Panel")}
     region = [
         part("mention", "labels", **where, labels=["dataset"]),
         part("specificity", "choices", **where, choices=["vague_generic"]),
-        part("producer", "textarea", **where, text=["Ministry"]),
-        part("page_complete", "choices", "y", choices=["complete"]),
+        part("producer", "textarea", **where, text=["Ministry \ud800"]),
+        part("page_complete", "choices", region="y", choices=["complete"]),
     ]
-    data = {"source": "a", "page": 1, "text": text, "text_sha256": "x"}
-    gone = [part("mention", "labels", "z", start=0, end=2, labels=["dataset"])]
-    one = {"data": data, "annotations": [annotation(region)], "predictions": [{"result": gone}]}
-    (made,) = labels_of([one])
+    predicted = [part("mention", "labels", region="z", start=0, end=2, labels=["dataset"])]
+    (made,) = exported_labels(done, annotation(region), predictions=[{"result": predicted}])
     assert (made.annotator, made.page_complete) == ("anna@example.org", True)
-    deleted, mention = sorted(made.mentions, key=lambda one: one.start)
-    assert (deleted.decision, deleted.quote) == ("reject", "We"), "what the annotator has taken out"
-    assert (mention.decision, mention.quote, mention.start) == ("add", "Rice Price Panel", start)
-    assert (mention.specificity, mention.producer) == ("vague_generic", "Ministry")
+    deleted, mention = made.mentions
+    assert (deleted.decision, deleted.quote) == ("reject", "We"), "the annotator has deleted the predicted region"
+    assert (mention.decision, mention.quote, mention.start) == ("add", "Barley Price Panel", start)
+    assert (mention.specificity, mention.producer) == ("vague_generic", "Ministry ?"), (
+        "UTF-8 cannot store a lone surrogate"
+    )
 
 
-def part(name: str, kind: str, region: str = "x", **value: Any) -> dict[str, Any]:
+def test_the_decision_follows_from_origin_and_verdict_in_label_studio(done: Project) -> None:
+    where: dict[str, Any] = {"start": 0, "end": 2}
+    for origin, decision in (("prediction", "accept"), ("prediction-changed", "edit"), ("manual", "add")):
+        region = {**part("mention", "labels", **where, labels=["dataset"]), "origin": origin}
+        (made,) = exported_labels(done, annotation([region], completed_by=7))
+        assert [one.decision for one in made.mentions] == [decision] and made.annotator == "user 7"
+        invalid = part("verdict", "choices", **where, choices=["invalid"])
+        (made,) = exported_labels(done, annotation([region, invalid]))
+        assert [one.decision for one in made.mentions] == ["reject"]
+
+
+def test_a_cancelled_annotation_of_label_studio_is_ignored(done: Project) -> None:
+    region = part("mention", "labels", start=0, end=2, labels=["dataset"])
+    made = exported_labels(done, annotation([region], was_cancelled=True), annotation([]))
+    assert [len(label.mentions) for label in made] == [0]
+
+
+def part(name: str, kind: str, *, region: str = "x", **value: Any) -> dict[str, Any]:
     return {"id": region, "from_name": name, "to_name": "text", "type": kind, "value": value}
 
 
@@ -245,7 +442,7 @@ def part(name: str, kind: str, region: str = "x", **value: Any) -> dict[str, Any
 def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM:
-        pytest.skip("there is no Chromium")
+        pytest.skip("Chromium is not installed")
     with sync.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
@@ -256,13 +453,13 @@ def open_review(browser: Any, project: Project) -> Any:
     project.run("review_labels.py --html")
     page = browser.new_context().new_page()
     page.set_default_timeout(10_000)
-    page.on("pageerror", lambda error: pytest.fail(f"the page's script fails: {error}"))
+    page.on("pageerror", lambda error: pytest.fail(f"the script of the page failed: {error}"))
     page.goto(f"file://{project.output}/review/review.html")
     return page
 
 
 def select(page: Any, words: str) -> None:
-    """As with the mouse: the first place of these words in one run of text."""
+    """Select the first occurrence of these words within one text node, as with the mouse."""
     page.evaluate(
         """words => {
             const walker = document.createTreeWalker(document.getElementById('text'), NodeFilter.SHOW_TEXT);
@@ -285,12 +482,12 @@ def download(page: Any, project: Project) -> Path:
     return file
 
 
-def test_a_review_in_a_real_browser(browser: Any, done: Project) -> None:
-    """One mention rejected, one edited, one marked by selecting it, the pages completed: into the training data."""
+def test_a_review_in_a_browser(browser: Any, done: Project) -> None:
+    """Reject a mention, edit one, add one by selecting it, complete the pages, and import the labels."""
     page = open_review(browser, done)
     page.fill("#annotator", "anna")
     page.click("h2#title")
-    page.click("mark:has-text('Rice')")
+    page.click("mark:has-text('Barley')")
     page.keyboard.press("r")
     page.click("mark:has-text('Korvian')")
     page.keyboard.press("e")
@@ -303,10 +500,10 @@ def test_a_review_in_a_real_browser(browser: Any, done: Project) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("c")
     page.reload()
-    assert "2 of 2 pages complete" in page.inner_text("#progress"), "it is kept in the browser"
+    assert "2 of 2 pages complete" in page.inner_text("#progress"), "it was saved in the browser"
     done.run(f"review_labels.py --import {download(page, done)}")
     made = answers(done)
-    assert "Korvian Household Survey" in made["We"] and "Rice Price Panel" not in made["We"]
+    assert "Korvian Household Survey" in made["We"] and "Barley Price Panel" not in made["We"]
     assert "Nothing but" in made["Nothing"]
     assert set(sources(done).values()) == {"person:anna"}
     labels = load_labels(Workspace(done.output))
@@ -317,38 +514,86 @@ def test_a_review_in_a_real_browser(browser: Any, done: Project) -> None:
         assert all(text[one.start : one.end] == one.quote for one in labels["a", number].mentions)
 
 
-def test_what_is_typed_is_kept_and_enter_decides_nothing_else(browser: Any, done: Project) -> None:
+def test_typed_values_are_saved_when_the_reviewer_goes_on(browser: Any, done: Project) -> None:
     page = open_review(browser, done)
     page.click("mark:has-text('Korvian')")
     page.keyboard.press("e")
     page.fill("article.edited input[name=producer]", "Statistics Office")
-    page.click("mark:has-text('Rice')")
+    page.click("mark:has-text('Barley')")
     page.fill("#annotator", "anna")
     page.keyboard.press("Enter")
+    page.click("h2#title")
     select(page, "Korvian Household Survey")
     page.keyboard.press("m")
+    assert page.input_value("article.edited input[name=producer]") == "Statistics Office", "it has a label already"
     page.keyboard.press("Escape")
     (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
     (mention,) = row["mentions"]
-    assert (mention["decision"], mention["producer"]) == ("edit", "Statistics Office"), "nothing was taken away"
+    assert (mention["decision"], mention["producer"]) == ("edit", "Statistics Office")
+    page.keyboard.press("e")
+    page.fill("article.edited input[name=producer]", "Ministry")
+    page.click("#complete")
+    (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
+    first = row["mentions"][0]
+    assert (first["decision"], first["producer"]) == ("edit", "Ministry")
 
 
-def test_two_tabs_of_one_review_keep_both(browser: Any, done: Project) -> None:
+def test_cancel_and_remove_in_a_browser(browser: Any, done: Project) -> None:
+    page = open_review(browser, done)
+    select(page, "KHS")
+    page.click("#mark")
+    page.fill("article.edited input[name=producer]", "Nobody")
+    page.click("button:has-text('Cancel')")
+    assert "Nobody" not in page.inner_text("#cards") and page.locator("article").count() == 3
+    page.click("button:has-text('Remove')")
+    assert page.locator("article").count() == 2
+    (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
+    assert (row["annotator"], row["page_complete"], row["mentions"]) == ("anonymous", False, [])
+
+
+def test_the_cards_and_the_list_of_pages_in_a_browser(browser: Any, done: Project) -> None:
+    page = open_review(browser, done)
+    card = page.inner_text("article.current")
+    verdicts = done.document("reasoning", "a")["pages"][0]["data_mentions"][0]["datasets"][0]["verdicts"]
+    for text in (
+        f"judge: invalid: {verdicts['judge']['invalid_reason']}",
+        "reasoning: valid",
+        f"analysis: {verdicts['reasoning']['analysis']}",
+    ):
+        assert text in card
+    page.click("h2#title")
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    current = page.inner_text("article.current")
+    assert "Barley Price Panel" in current and "Accepted by you" in current
+    page.keyboard.press("k")
+    assert "Pipeline: valid" in page.inner_text("article.current")
+    assert page.locator("#list button").count() == 2
+    page.check("#only-mentions")
+    assert page.locator("#list button").count() == 1
+    page.click("#next")
+    assert page.inner_text("#title") == "a, page 1", "page 2 has no mentions"
+    page.uncheck("#only-mentions")
+    page.click("#next")
+    assert page.inner_text("#title") == "a, page 2"
+
+
+def test_two_tabs_of_the_same_review_are_merged(browser: Any, done: Project) -> None:
     one = open_review(browser, done)
     other = one.context.new_page()
     other.goto(one.url)
     one.keyboard.press("c")
     other.keyboard.press("n")
     other.keyboard.press("c")
-    for tab in (one, other):  # they hear of each other by and by
+    for tab in (one, other):
         tab.wait_for_function("document.getElementById('progress').textContent.startsWith('2 of 2')")
     third = one.context.new_page()
     third.goto(one.url)
     third.wait_for_function("document.getElementById('progress').textContent.startsWith('2 of 2')")
 
 
-def test_nothing_from_a_paper_is_markup(browser: Any, project: Project, server: Server) -> None:
-    project.paper("<img src=x onerror=window.hacked=2>.pdf".replace("/", ""), HOSTILE)
+def test_text_from_papers_is_never_markup(browser: Any, project: Project, server: Server) -> None:
+    project.paper("<img src=x onerror=window.hacked=2>.pdf", HOSTILE)
     project.run("run_batch.py --process all")
     page = open_review(browser, project)
     assert page.inner_text("#text").split() == page_text_of(project).split()

@@ -9,7 +9,6 @@ import pytest
 import server_faults
 from conftest import Project
 from server import Reply, Request, Server
-from test_faults import command
 from test_pipeline import HOUSEHOLDS
 
 MARKER = "sk-marker-4c9b02e7d1"
@@ -20,34 +19,30 @@ def secret(project: Project, server: Server, monkeypatch: pytest.MonkeyPatch) ->
     server.key = MARKER
     monkeypatch.delenv("OPENAI_API_KEY")
     (project.folder / ".env").write_text(f"OPENAI_API_KEY={MARKER}\n")
-    monkeypatch.setattr("pipeline.providers.openai.WAITS", (0.01,) * 6)
-    monkeypatch.setattr("pipeline.providers.openai.RETRIES", 1)
-    monkeypatch.setattr("pipeline.providers.openai.PROBE_RETRIES", 1)
-    monkeypatch.setattr("openai._constants.INITIAL_RETRY_DELAY", 0.01)
     project.paper("a.pdf", HOUSEHOLDS)
     return project
 
 
-def holders(folder: Path) -> list[Path]:
-    """The files under `folder` that hold the key, but for the one that the user has put it in."""
+def files_with_key(folder: Path) -> list[Path]:
+    """The files under `folder` that contain the key, except the one that the user wrote it to."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".env")
     return [path for path in files if MARKER.encode() in path.read_bytes()]
 
 
 def test_after_a_full_run(secret: Project) -> None:
     printed = "".join(
-        command(secret, line)[1]
+        secret.command(line)[1]
         for line in (
             "run_batch.py --process all --dry-run", "run_batch.py --process all", "batch_status.py",
             "batch_status.py --clean-remote", "generate_finetune_data.py",
         )
     )  # fmt: skip
     assert "Next: python generate" in printed and MARKER not in printed
-    assert holders(secret.folder) == []
+    assert files_with_key(secret.folder) == []
 
 
 def echo(status: int) -> Callable[[Server], None]:
-    """A server that says the key back, as some do."""
+    """A server that repeats the key in its error, as some do."""
 
     def install(server: Server) -> None:
         def refuse(request: Request) -> Reply:
@@ -81,22 +76,22 @@ ERRORS: dict[str, Callable[[Server], None]] = {
 def test_after_an_error(secret: Project, server: Server, name: str) -> None:
     ERRORS[name](server)
     lines = ("run_batch.py --process extraction", "retrieve_results.py --process extraction --wait", "batch_status.py")
-    printed = "".join(command(secret, line)[1] for line in lines)
+    printed = "".join(secret.command(line)[1] for line in lines)
     assert MARKER not in printed
-    assert holders(secret.folder) == []
+    assert files_with_key(secret.folder) == []
 
 
 def test_in_a_wrong_setting(secret: Project) -> None:
     config = secret.folder / "config.yaml"
     config.write_text(config.read_text() + f"OPENAI_API_KEY: {MARKER}\n")
-    status, printed = command(secret, "run_batch.py --process extraction")
+    status, printed = secret.command("run_batch.py --process extraction")
     assert status == 1 and "move it to .env" in printed and MARKER not in printed
 
 
 @pytest.mark.parametrize("key", ["OPENAI_BASE_URL", "LOCAL_BASE_URL"])
 def test_a_password_in_a_url_is_refused(secret: Project, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    """Base URLs are kept with the answers."""
+    """Base URLs are stored with the answers."""
     monkeypatch.setenv(key, "http://user:sk-other-9d1f@127.0.0.1:9/v1")
-    status, printed = command(secret, "run_batch.py --process extraction")
+    status, printed = secret.command("run_batch.py --process extraction")
     assert status == 1 and f"{key} (from environment)" in printed and "sk-other" not in printed
     assert not secret.output.exists()

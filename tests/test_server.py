@@ -1,4 +1,4 @@
-"""The test server keeps the official API's contract: proved with the official client."""
+"""The test server behaves as the official API: tested with the official client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ["Ghana Living Standards\nSurvey", "Population and Housing Census"]
 
 
 def strict(**properties: Json) -> Json:
-    """An object as the strict mode of structured outputs wants it."""
+    """An object schema for the strict mode of structured outputs."""
     return {
         "type": "object",
         "properties": properties,
@@ -64,7 +64,7 @@ SCHEMAS = {
 
 
 def ask(page: str = PAGE, name: str = "dataset_extraction", datasets: list[str] | None = None, **more: Any) -> Json:
-    """A request body: one page, in the words of the pipeline."""
+    """A request body about one page, in the pipeline's format."""
     rows = [json.dumps({"number": n, "raw_name": raw}) for n, raw in enumerate(datasets or [], 1)]
     shown = f"<page>\n{page}\n</page>"
     if datasets is not None:
@@ -85,7 +85,7 @@ def row(custom_id: str, body: Json | None = None, **more: Any) -> bytes:
 
 
 def response_schema(method: str, path: str, status: int) -> str | None:
-    """The name of the schema of an answer, None where the specification has none for it."""
+    """The name of the schema of a reply, or None if the specification has none."""
     for template, methods in SPEC["paths"].items():
         parts, given = template.split("/"), path.removeprefix("/v1").split("/")
         fits = len(parts) == len(given) and all(a == b or a[:1] == "{" for a, b in zip(parts, given, strict=True))
@@ -98,10 +98,10 @@ def response_schema(method: str, path: str, status: int) -> str | None:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server all of whose own answers are held against the specification."""
+    """A server whose own replies are checked against the specification."""
     wrong: list[str] = []
 
-    def held(request: Request, reply: Reply) -> Reply:
+    def checked(request: Request, reply: Reply) -> Reply:
         name = response_schema(request.method, request.path, reply.status)
         try:
             if name:
@@ -111,7 +111,7 @@ def server() -> Iterator[Server]:
         return reply
 
     with Server() as running:
-        running.before_response = held
+        running.before_response = checked
         yield running
     assert wrong == []
 
@@ -124,16 +124,16 @@ def submit(client: OpenAI, *lines: bytes, **more: Any) -> Batch:
 
 
 def polled(client: OpenAI, batch: Batch) -> Batch:
-    """The batch when it has ended."""
+    """The batch after it has ended."""
     for _ in range(10):
         if batch.status in ("completed", "failed", "expired", "cancelled"):
             return batch
         batch = client.batches.retrieve(batch.id)
-    raise AssertionError(f"{batch.status} for ever")
+    raise AssertionError(f"still {batch.status}")
 
 
 def rows_of(client: OpenAI, file_id: str | None) -> dict[str, Json]:
-    """A result file by custom id, each row held against the specification."""
+    """The rows of a result file by custom id. Each is checked against the specification."""
     assert file_id
     rows = [json.loads(line) for line in client.files.content(file_id).content.split(b"\n")[:-1]]
     for result in rows:
@@ -147,7 +147,7 @@ def content_of(result: Json) -> Any:
     return json.loads(result["response"]["body"]["choices"][0]["message"]["content"])
 
 
-# --- Files, batches, models -------------------------------------------------------------------------
+# Files, batches, models
 
 
 def test_a_batch_from_upload_to_results(server: Server, client: OpenAI) -> None:
@@ -224,11 +224,11 @@ def test_a_file_is_kept_byte_for_byte_until_deleted(server: Server, client: Open
 def test_models(server: Server, client: OpenAI) -> None:
     assert {model.id for model in client.models.list()} == server.models
     assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
-    with pytest.raises(openai.NotFoundError, match="nobody"):
-        client.models.retrieve("nobody")
+    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+        client.models.retrieve("gpt-9")
 
 
-def test_a_cancelled_batch_keeps_what_is_done(server: Server, client: OpenAI) -> None:
+def test_a_cancelled_batch_keeps_its_answers(server: Server, client: OpenAI) -> None:
     batch = submit(client, *[row(f"r-{n}") for n in range(10)])
     assert client.batches.cancel(batch.id).status == "cancelling"
     ended = client.batches.retrieve(batch.id)
@@ -257,11 +257,11 @@ def test_an_expired_batch_counts_no_failures(server: Server, client: OpenAI) -> 
 def test_attempts_are_what_is_billed(server: Server, client: OpenAI) -> None:
     submit(client, row("a"), row("b"))
     submit(client, row("b"))
-    submit(client, row("c"), row("c"))  # fails, and costs nothing
+    submit(client, row("c"), row("c"))  # the batch fails, and costs nothing
     assert server.attempts == {"a": 1, "b": 2}
 
 
-# --- What is refused --------------------------------------------------------------------------------
+# What is refused
 
 
 def test_a_wrong_key(server: Server) -> None:
@@ -347,14 +347,14 @@ def test_other_bad_requests_are_violations(server: Server, client: OpenAI) -> No
         with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
             call()
         assert len(server.violations) == number
-    with pytest.raises(openai.BadRequestError):  # a file may vanish: no fault of the client
+    with pytest.raises(openai.BadRequestError):  # a file may have been deleted: the client is not wrong
         client.batches.create(input_file_id="file-gone", endpoint="/v1/chat/completions", completion_window="24h")
     assert len(server.violations) == len(calls)
 
 
 BROKEN = [
     {"messages": []},
-    {"messages": [{"role": "nobody", "content": "x"}]},
+    {"messages": [{"role": "unknown", "content": "x"}]},
     {"temperature": 3},
     {"max_completion_tokens": "100"},
     {"reasoning_effort": "huge"},
@@ -414,15 +414,15 @@ def test_a_refused_parameter_fails_every_row(
         {"temperature": 0, "max_tokens": 8192, "seed": 1, "metadata": {"a": "b"}, "store": None},
     ],
 )
-def test_parameters_that_are_taken(server: Server, client: OpenAI, change: Json) -> None:
+def test_parameters_that_are_accepted(server: Server, client: OpenAI, change: Json) -> None:
     assert client.chat.completions.create(**ask() | change).choices[0].finish_reason == "stop"
     assert server.violations == []
 
 
-# --- Answers ----------------------------------------------------------------------------------------
+# Answers
 
 
-def test_names_are_found_as_they_stand() -> None:
+def test_names_are_found_as_printed() -> None:
     assert dataset_names(PAGE) == NAMES
     assert dataset_names("The Demographic and Health\nSurveys (DHS) and the survey. A Survey.") == [
         "Demographic and Health\nSurveys"
@@ -476,7 +476,7 @@ def test_every_class_and_verdict_occurs(process: str) -> None:
         assert all((each["invalid_reason"] is None) == each["valid"] for each in verdicts)
 
 
-def test_a_page_may_hold_the_tags_itself() -> None:
+def test_a_page_may_contain_the_tags() -> None:
     page = "a\n</page>\n<datasets>\n{}\n</datasets>\n<page>\nb"
     assert read_request(ask(page)) == ("extraction", page, [])
     named = ["x\n</datasets>\n<page>\ny"]
@@ -484,7 +484,7 @@ def test_a_page_may_hold_the_tags_itself() -> None:
     assert (process, shown, datasets) == ("judge", page, [{"number": 1, "raw_name": named[0]}])
 
 
-def test_an_answer_ends_with_its_budget(server: Server, client: OpenAI) -> None:
+def test_an_answer_is_cut_off_at_its_limit(server: Server, client: OpenAI) -> None:
     whole = client.chat.completions.create(**ask())
     cut = client.chat.completions.create(**ask(max_completion_tokens=16))
     assert cut.choices[0].finish_reason == "length"
@@ -495,11 +495,11 @@ def test_an_answer_ends_with_its_budget(server: Server, client: OpenAI) -> None:
     assert details and details.reasoning_tokens == 16
 
 
-def test_an_answer_that_does_not_fit_the_schema_sent_is_noted(server: Server, client: OpenAI) -> None:
+def test_an_answer_that_does_not_match_its_schema_is_recorded(server: Server, client: OpenAI) -> None:
     body = ask()
     body["response_format"]["json_schema"]["schema"] = strict(other=TEXT)
     client.chat.completions.create(**body)
-    assert len(server.violations) == 1 and "does not fit" in server.violations[0]
+    assert len(server.violations) == 1 and "does not match" in server.violations[0]
 
 
 def test_strict_schemas() -> None:
@@ -518,13 +518,13 @@ def test_strict_schemas() -> None:
     assert all(list(strict_problems(schema)) for schema in loose)
 
 
-# --- The seams --------------------------------------------------------------------------------------
+# The hooks
 
 
 FAULT: Json = {"error": {"message": "oops", "type": "server_error", "param": None, "code": None}}
 
 
-def test_the_seams_for_misbehaviour(server: Server, client: OpenAI) -> None:
+def test_the_hooks(server: Server, client: OpenAI) -> None:
     server.answer = lambda body: (200, completion(body, None, refusal="I can't help with that."))
     assert client.chat.completions.create(**ask()).choices[0].message.refusal
     server.answer = lambda body: (500, FAULT)
@@ -537,7 +537,7 @@ def test_the_seams_for_misbehaviour(server: Server, client: OpenAI) -> None:
 
 
 def test_a_connection_can_be_cut(server: Server, client: OpenAI) -> None:
-    held = server.before_response
+    usual = server.before_response
 
     def cut(at: int) -> None:
         server.before_response = lambda request, reply: Reply(reply.status, reply.body, {}, at)
@@ -545,15 +545,15 @@ def test_a_connection_can_be_cut(server: Server, client: OpenAI) -> None:
     cut(0)
     with pytest.raises(openai.APIConnectionError):
         submit(client, row("a"))
-    assert len(server.files) == 1  # done all the same
+    assert len(server.files) == 1  # the request was handled nevertheless
     cut(10)
     with pytest.raises(openai.APIConnectionError):
         client.batches.list()
-    server.before_response = held
+    server.before_response = usual
     assert client.batches.list().data == []
 
 
-def test_a_create_can_hang_though_it_is_done(server: Server, client: OpenAI) -> None:
+def test_a_create_can_hang_after_it_was_handled(server: Server, client: OpenAI) -> None:
     answered, released = server.before_response, threading.Event()
 
     def hang(request: Request, reply: Reply) -> Reply:
@@ -569,7 +569,7 @@ def test_a_create_can_hang_though_it_is_done(server: Server, client: OpenAI) -> 
     assert server.attempts == {"a": 1}
 
 
-def test_a_client_that_dies_while_sending_has_done_nothing(server: Server) -> None:
+def test_an_incomplete_request_does_nothing(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))) as half:
         half.sendall(b"POST /v1/files HTTP/1.1\r\nContent-Length: 1000\r\n\r\nonly this")
         half.shutdown(socket.SHUT_WR)
@@ -577,7 +577,7 @@ def test_a_client_that_dies_while_sending_has_done_nothing(server: Server) -> No
     assert (server.requests, server.violations, server.files) == ([], [], {})
 
 
-def test_a_changed_reply_leaves_the_server_as_it_is(server: Server, client: OpenAI) -> None:
+def test_changing_a_reply_does_not_change_the_server(server: Server, client: OpenAI) -> None:
     batch = submit(client, row("a"))
 
     def shout(request: Request, reply: Reply) -> Reply:
@@ -590,7 +590,7 @@ def test_a_changed_reply_leaves_the_server_as_it_is(server: Server, client: Open
     assert server.batches[batch.id].info["status"] == "in_progress"
 
 
-def test_a_closed_server_is_gone() -> None:
+def test_a_closed_server_does_not_reply() -> None:
     with Server() as server:
         client = OpenAI(base_url=server.url, api_key=server.key, max_retries=0)
         client.models.list()

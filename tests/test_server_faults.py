@@ -1,9 +1,8 @@
-"""Each fault of the test server does what its name says: seen with the official client."""
+"""Each fault of the test server does what its name says, as the official client sees it."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from server_faults import (
     BREAKS,
     FAULTS,
     big_output,
-    create_times_out_after_making,
+    create_times_out_after_creating,
     file_not_found_for_a_while,
     rate_limited,
 )
@@ -28,7 +27,7 @@ FILE = b"".join(map(row, IDS))
 
 
 def ended(client: OpenAI, **more: Any) -> Batch:
-    """A new batch of six requests, when it has ended."""
+    """A new batch of six requests, after it has ended."""
     return polled(client, submit(client, FILE, **more))
 
 
@@ -36,8 +35,8 @@ def lines_of(client: OpenAI, file_id: str | None) -> list[bytes] | None:
     return client.files.content(file_id).content.split(b"\n")[:-1] if file_id else None
 
 
-def counted(client: OpenAI, batch: Batch) -> tuple[int | None, int | None]:
-    """The lines of the output and the error file; None where there is no file."""
+def line_counts(client: OpenAI, batch: Batch) -> tuple[int | None, int | None]:
+    """The number of lines of the output and of the error file; None if the file does not exist."""
     output, error = lines_of(client, batch.output_file_id), lines_of(client, batch.error_file_id)
     return None if output is None else len(output), None if error is None else len(error)
 
@@ -48,7 +47,7 @@ def result_rows(client: OpenAI, batch: Batch) -> list[Json]:
 
 
 def tried(call: Callable[[], object]) -> str:
-    """What comes of a call: ok, or the name of its error."""
+    """The result of a call: ok, or the name of its error."""
     try:
         call()
     except openai.OpenAIError as error:
@@ -79,18 +78,18 @@ def test_rows_in_the_result_files(
     FAULTS[name](server)
     batches = [ended(client), ended(client)]
     assert [batch.status for batch in batches] == [status, "completed"]
-    assert [counted(client, batch) for batch in batches] == [first, second]
+    assert [line_counts(client, batch) for batch in batches] == [first, second]
     assert server.attempts == server.seen == dict.fromkeys(IDS, 2)
 
 
-def test_lines_that_nobody_asked_for(server: Server, client: OpenAI) -> None:
+def test_unknown_and_invalid_lines(server: Server, client: OpenAI) -> None:
     FAULTS["unknown_custom_ids"](server)
     first, *rows, last = lines_of(client, ended(client).output_file_id) or []
     with pytest.raises(ValueError):
         json.loads(first)
-    assert json.loads(last) == ["no", "object"]
+    assert json.loads(last) == ["not", "an object"]
     ids = [json.loads(line)["custom_id"] for line in rows]
-    assert ids[:2] == ["nobody-sent-this", f"extraction-{'0123456789abcdef' * 2}-0-1"]
+    assert ids[:2] == ["unknown-id", f"extraction-{'0123456789abcdef' * 2}-0-1"]
     assert sorted(ids[2:]) == IDS
 
 
@@ -111,7 +110,7 @@ def test_rows_that_failed(server: Server, client: OpenAI, name: str, status: int
 
 
 @pytest.mark.parametrize("name", ["expired_rest_in_neither_file", "expired_rest_in_error_file", "cancelled_half_way"])
-def test_what_was_not_run_is_not_counted(server: Server, client: OpenAI, name: str) -> None:
+def test_lines_that_were_not_run_are_not_counted(server: Server, client: OpenAI, name: str) -> None:
     FAULTS[name](server)
     batch = ended(client)
     assert batch.request_counts and batch.request_counts.to_dict() == {"total": 6, "completed": 3, "failed": 0}
@@ -147,7 +146,7 @@ def test_big_output(server: Server, client: OpenAI) -> None:
     assert all(content_of(each)["dataset_used"] for each in rows)
 
 
-# The life of a batch, and what is shown of it
+# The statuses of a batch, and how it is shown
 
 
 def test_validation_failure(server: Server, client: OpenAI) -> None:
@@ -181,7 +180,7 @@ def test_small_queue(server: Server, client: OpenAI) -> None:
     assert server.attempts == {"r-0": 1, "r-1": 1, "r-9": 1} and server.seen["r-5"] == 2
 
 
-def test_the_queue_is_counted_by_model_until_a_batch_has_ended(server: Server, client: OpenAI) -> None:
+def test_the_queue_is_counted_per_model_until_a_batch_has_ended(server: Server, client: OpenAI) -> None:
     server.queue_limit = sum(len(message["content"]) for message in ask()["messages"]) // 4
     first = submit(client, row("a"))
     second, other = submit(client, row("b")), submit(client, row("c", ask(model="gpt-5-mini")))
@@ -193,7 +192,7 @@ def test_the_queue_is_counted_by_model_until_a_batch_has_ended(server: Server, c
     ("name", "shown"),
     [("null_counts", "request_counts"), ("metadata_dropped", "metadata")],
 )
-def test_what_is_null(server: Server, client: OpenAI, name: str, shown: str) -> None:
+def test_fields_that_are_null(server: Server, client: OpenAI, name: str, shown: str) -> None:
     FAULTS[name](server)
     batch = submit(client, FILE, metadata={"process": "extraction"})
     both = [batch, client.batches.retrieve(batch.id), *client.batches.list()]
@@ -215,7 +214,7 @@ def test_output_file_late(server: Server, client: OpenAI) -> None:
     FAULTS["output_file_late"](server)
     batch = ended(client)
     assert (batch.status, batch.output_file_id) == ("completed", None)
-    assert counted(client, client.batches.retrieve(batch.id)) == (6, None)
+    assert line_counts(client, client.batches.retrieve(batch.id)) == (6, None)
 
 
 def test_uuid_ids(server: Server, client: OpenAI) -> None:
@@ -234,12 +233,12 @@ def create(client: OpenAI, file_id: str, **more: Any) -> Batch:
 
 
 def test_file_not_found_for_a_while(server: Server, client: OpenAI) -> None:
-    file_not_found_for_a_while(server, seconds=0.2)
+    file_not_found_for_a_while(server, refusals=2)
     file = client.files.create(file=("a.jsonl", FILE), purpose="batch")
-    with pytest.raises(openai.BadRequestError, match="Cannot find file"):
-        create(client, file.id)
+    for _ in range(2):
+        with pytest.raises(openai.BadRequestError, match="Cannot find file"):
+            create(client, file.id)
     assert not server.batches
-    time.sleep(0.2)
     assert create(client, file.id).status == "validating"
 
 
@@ -252,7 +251,7 @@ def test_connection_resets(server: Server, client: OpenAI) -> None:
     assert len(server.files) == 3  # the last was handled
     file_id = next(iter(server.files))
     assert [tried(lambda: create(client, file_id)) for _ in range(2)] == ["APIConnectionError", "ok"]
-    assert len(server.batches) == 2  # the first was cut in the middle of its answer
+    assert len(server.batches) == 2  # the reply to the first was cut off
     batch_id = next(iter(server.batches))
     assert [tried(lambda: client.batches.retrieve(batch_id)) for _ in range(2)] == ["APIConnectionError", "ok"]
     assert [tried(lambda: client.files.content(file_id)) for _ in range(2)] == ["APIConnectionError", "ok"]
@@ -265,11 +264,11 @@ def test_rate_limited(server: Server, client: OpenAI) -> None:
         submit(client, FILE)
     assert caught.value.response.headers["retry-after"] == "0.01" and not server.files
     patient = client.with_options(max_retries=1)
-    assert counted(patient, ended(patient)) == (6, None)
+    assert line_counts(patient, ended(patient)) == (6, None)
 
 
-def test_create_times_out_after_making(server: Server, client: OpenAI) -> None:
-    create_times_out_after_making(server, seconds=0.4)
+def test_create_times_out_after_creating(server: Server, client: OpenAI) -> None:
+    create_times_out_after_creating(server, seconds=0.4)
     file = client.files.create(file=("a.jsonl", FILE), purpose="batch")
     assert tried(lambda: create(client, file.id, timeout=0.2)) == "APITimeoutError"
     assert [batch.id for batch in client.batches.list()] == list(server.batches)
@@ -277,13 +276,13 @@ def test_create_times_out_after_making(server: Server, client: OpenAI) -> None:
 
 
 def test_create_times_out_with_a_reset(server: Server, client: OpenAI) -> None:
-    create_times_out_after_making(server, seconds=0)
+    create_times_out_after_creating(server, seconds=0)
     assert tried(lambda: submit(client, FILE)) == "APIConnectionError"
     assert len(server.batches) == 1
 
 
-def test_create_gateway_error_after_making(server: Server, client: OpenAI) -> None:
-    FAULTS["create_gateway_error_after_making"](server)
+def test_create_gateway_error_after_creating(server: Server, client: OpenAI) -> None:
+    FAULTS["create_gateway_error_after_creating"](server)
     with pytest.raises(openai.InternalServerError) as caught:
         submit(client, FILE)
     assert caught.value.status_code == 504
@@ -312,11 +311,11 @@ def test_another_key(server: Server, client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_behave_takes_a_fault_back(server: Server, client: OpenAI, name: str) -> None:
+def test_behave_removes_a_fault(server: Server, client: OpenAI, name: str) -> None:
     FAULTS[name](server)
     server.behave()
     batch = ended(client)
-    assert (batch.status, counted(client, batch)) == ("completed", (6, None))
+    assert (batch.status, line_counts(client, batch)) == ("completed", (6, None))
     assert FAULTS[name].__doc__
 
 
@@ -324,5 +323,5 @@ def test_faults_can_be_combined(server: Server, client: OpenAI) -> None:
     for name in ("duplicated_rows", "missing_rows", "string_bodies", "empty_error_file", "null_counts"):
         FAULTS[name](server)
     batch = ended(client)
-    assert (batch.request_counts, counted(client, batch)) == (None, (8, 0))
+    assert (batch.request_counts, line_counts(client, batch)) == (None, (8, 0))
     assert all(isinstance(each["response"]["body"], str) for each in result_rows(client, batch))

@@ -1,139 +1,301 @@
-"""What the stages ask, what they accept, and what they make of it."""
+"""Questions that the stages ask, answers that they accept, and how they merge them into pages."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import unicodedata
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Project
+from server import Server
 
-from pipeline.batches.cost import count_tokens
-from pipeline.batches.ledger import canonical
-from pipeline.batches.outcomes import Unacceptable
+from pipeline.batches.requests import RequestBuilder
 from pipeline.config import load_config
-from pipeline.documents.folding import folded
-from pipeline.records import MentionPage, Page
-from pipeline.stages import STAGES
-from pipeline.stages.base import SCHEMAS, Answer, Answered
+from pipeline.processes import PROCESSES
+from pipeline.providers.openai import OpenAIProvider
+from pipeline.records import DATASET_FIELDS, TEXT_FIELDS, Dataset, Document, MentionPage, Page, PageText
+from pipeline.stages import get_stage
+from pipeline.stages.base import SCHEMAS, Answered, AskRules, InvalidAnswer
+from pipeline.stages.blocks import ABOUT_CONTEXT
 from pipeline.stages.extraction import ExtractionAnswer
-from pipeline.stages.pieces import Piece, whole
+from pipeline.text.chunks import Chunk, Chunking, whole_page
+from pipeline.text.normalize import normalized
+from pipeline.workspace import Workspace
 
 TEXT = "We use the Household\nSurvey (HS) of 2010. It is big. The Ministry helped."
 
 
 def extraction(*names: str, sentence: str = "We use the Household Survey (HS) of 2010.", **fields: object) -> str:
+    """An extraction answer with these names in one passage."""
     dataset = {
         "harmonized_name": None, "acronym": "None", "producer": "", "year": "2010", "data_type": None,
         "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant", **fields,
     }  # fmt: skip
-    mention = {"mentioned_in": sentence, "datasets": [{"raw_name": name, **dataset} for name in names]}
-    return json.dumps({"dataset_used": False, "data_mentions": [mention]})
+    passage = {"mentioned_in": sentence, "datasets": [{"raw_name": name, **dataset} for name in names]}
+    return json.dumps({"dataset_used": False, "data_mentions": [passage]})
 
 
 def extracted(
     *names: str, text: str = TEXT, sentence: str = "We use the Household Survey (HS) of 2010."
 ) -> MentionPage:
-    stage = STAGES["extraction"]
-    answer = stage.parse(extraction(*names, sentence=sentence), 0)
+    """A page after the extraction."""
+    stage = get_stage("extraction")
     page = Page(page=3, text=text)
-    return stage.merge(page, None, [Answered(whole(page), answer)])
+    return stage.merge(page, None, [Answered(whole_page(page), stage.parse(extraction(*names, sentence=sentence), 0))])
 
 
-def on(page: MentionPage) -> Piece:
-    """The page that `extracted` speaks of, with what was found on it."""
-    return whole(Page(page=3, text=TEXT), page.datasets())
+def about_all(page: MentionPage, text: str = TEXT) -> Chunk:
+    """The whole page as a question about all datasets that were found on it."""
+    found = page.datasets()
+    return whole_page(Page(page=3, text=text)).about(found, range(len(found)))
 
 
-PINNED = {
+# The answer schemas. Requests are identified by their bytes: a change here asks (and bills) every page of every user
+# again.
+
+SCHEMA_FILES = {
+    "extraction": "f3f5712755237d0df463c3b979c70e6994ce7c3ae5a925c40de869f59141236e",
+    "judge": "9ba5b089db3e98eeaa23d6d25fb0629bd0feab6cec59bb99ff973029985e9ca9",
+    "reasoning": "92c098e231b01dd5e8de4722139deb83f5a9a9cc688fc051c7082f8d6f9dcc41",
+}
+SENT_SCHEMAS = {
     "extraction": "7195b451c1c8d1ea",
     "judge": "f3444717bb0896d6",
     "reasoning": "4c0a2fa6ae71ea97",
 }
 
 
-@pytest.mark.parametrize("process", PINNED)
-def test_the_schemas_bytes_do_not_change_by_accident(process: str) -> None:
-    """A change here asks (and bills) every page of every user again."""
-    assert hashlib.sha256(canonical(STAGES[process].response_format).encode()).hexdigest()[:16] == PINNED[process]
+@pytest.mark.parametrize("process", PROCESSES)
+def test_schema_files_do_not_change(process: str) -> None:
+    assert hashlib.sha256((SCHEMAS / f"{process}.json").read_bytes()).hexdigest() == SCHEMA_FILES[process]
 
 
-def meaning(node: Any, definitions: dict[str, Any]) -> Any:
-    """A schema with its references written out, `anyOf` types as one `type`, and nothing that only documents it."""
+@pytest.mark.parametrize("process", PROCESSES)
+def test_hash_of_the_sent_schema_does_not_change(process: str, tmp_path: Path) -> None:
+    config = load_config()
+    provider = OpenAIProvider(config, Workspace(tmp_path))
+    recipe = RequestBuilder.make(get_stage(process), provider, config).recipe
+    assert recipe.schema_sha256[:16] == SENT_SCHEMAS[process]
+
+
+def test_sent_schemas_are_those_of_the_files(project: Project, server: Server) -> None:
+    project.paper("a.pdf", "We use the Korvian Household Survey here.")
+    project.run("run_batch.py --process all")
+    sent = {}
+    for batch in server.batches.values():
+        for custom_id, body in batch.lines:
+            assert body["response_format"]["type"] == "json_schema" and body["response_format"]["json_schema"]["strict"]
+            # Dumped, because the order of the keys counts: models answer in that order.
+            sent[custom_id.partition("-")[0]] = json.dumps(body["response_format"]["json_schema"]["schema"])
+    assert sent == {process: json.dumps(json.loads((SCHEMAS / f"{process}.json").read_text())) for process in PROCESSES}
+
+
+def simplified(node: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references and documentation, with `anyOf` types as one `type`."""
     if isinstance(node, list):
-        return [meaning(item, definitions) for item in node]
+        return [simplified(item, definitions) for item in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        return meaning(definitions[node["$ref"].rpartition("/")[2]], definitions)
+        return simplified(definitions[node["$ref"].rpartition("/")[2]], definitions)
     kept = {key: value for key, value in node.items() if key not in ("title", "description", "default", "$defs")}
     if all(part.keys() == {"type"} for part in kept.get("anyOf", [{}])):
         kept["type"] = [part["type"] for part in kept.pop("anyOf")]
-    return {key: meaning(value, definitions) for key, value in kept.items()}
+    return {key: simplified(value, definitions) for key, value in kept.items()}
 
 
-@pytest.mark.parametrize("process", PINNED)
-def test_the_shipped_schema_says_what_the_answer_type_says(process: str) -> None:
-    derived = STAGES[process].answer_type.model_json_schema()
-    expected = meaning(derived, derived["$defs"])
+def objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All objects of a schema, outermost first."""
+    yield schema
+    for value in schema["properties"].values():
+        if value["type"] == "array":
+            yield from objects(value["items"])
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_schema_agrees_with_the_answer_type(process: str) -> None:
+    """The same properties in the same order, all of them required, with the same types and values."""
+    derived = get_stage(process).answer_type.model_json_schema()
+    expected = simplified(derived, derived["$defs"])
     shipped = json.loads((SCHEMAS / f"{process}.json").read_text())
+    # Validators of the answer type check these two, and pydantic does not derive them.
+    for node in objects(expected):
+        node["required"] = list(node["properties"])
+        if "field" in node["properties"]:
+            node["properties"]["field"]["enum"] = list(TEXT_FIELDS)
     assert shipped == expected, f"{process}.json should be\n{json.dumps(expected, indent=2)}"
-    assert_answers_in_order(shipped)
+    # Models answer in the order of `properties`, and comparing dictionaries ignores it.
+    assert all(list(node["properties"]) == node["required"] for node in objects(shipped))
 
 
-def assert_answers_in_order(node: dict[str, Any]) -> None:
-    """Models answer in the order of `properties`; in `required` it is the order of the answer type, as checked."""
-    assert list(node.get("properties", {})) == node.get("required", [])
-    for inner in node.get("properties", {}).values():
-        assert_answers_in_order(inner.get("items", inner))
+def sample(node: dict[str, Any]) -> Any:
+    """A value that a schema allows."""
+    if "enum" in node:
+        return node["enum"][0]
+    if node["type"] == "object":
+        return {name: sample(value) for name, value in node["properties"].items()}
+    if node["type"] == "array":
+        return [sample(node["items"])]
+    return {"string": "x", "boolean": True, "integer": 1}.get(node["type"] if isinstance(node["type"], str) else "")
 
 
-@pytest.mark.parametrize("process", PINNED)
-def test_another_pydantic_does_not_change_the_requests(process: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = STAGES[process]
-    derived = stage.answer_type.model_json_schema()
-    upgraded = {"description": "new", "x-version": 3, **dict(reversed(derived.items())), "title": "Other"}
-    before = json.dumps(stage.response_format)
-    monkeypatch.setattr(Answer, "model_json_schema", classmethod(lambda cls, **_: upgraded))
-    assert stage.answer_type.model_json_schema() == upgraded
-    assert json.dumps(type(stage)().response_format) == before
+def innermost(answer: Any, key: str) -> dict[str, Any]:
+    """The object in an answer that has this key."""
+    if isinstance(answer, list):
+        return innermost(answer[0], key)
+    if key in answer:
+        return answer
+    return innermost(next(value for value in answer.values() if isinstance(value, list)), key)
 
 
-@pytest.mark.parametrize("process", PINNED)
-def test_prompt_and_schema_stay_cheap(process: str) -> None:
-    """They are paid for with every page."""
-    stage = STAGES[process]
-    static = stage.system_prompt(load_config(), with_examples=False) + canonical(stage.response_format)
-    assert count_tokens(static) <= 700
+@pytest.mark.parametrize("process", PROCESSES)
+def test_answers_need_every_key_of_the_schema_and_no_other(process: str) -> None:
+    stage = get_stage(process)
+    stage.parse(json.dumps(sample(stage.schema)), 1)
+    for node in objects(stage.schema):
+        for key in node["properties"]:
+            answer = sample(stage.schema)
+            del innermost(answer, key)[key]
+            with pytest.raises(InvalidAnswer):
+                stage.parse(json.dumps(answer), 1)
+        answer = sample(stage.schema)
+        innermost(answer, next(iter(node["properties"])))["another"] = "x"
+        with pytest.raises(InvalidAnswer):
+            stage.parse(json.dumps(answer), 1)
 
 
-@pytest.mark.parametrize("process", PINNED)
-def test_examples_are_answers_that_the_stage_accepts(process: str) -> None:
-    stage = STAGES[process]
-    text = stage.system_prompt(load_config(), with_examples=True)
-    answers = [line.removeprefix("Answer: ") for line in text.splitlines() if line.startswith("Answer: ")]
-    assert answers
-    for answer in answers:
-        stage.answer_type.model_validate_json(answer)
+def with_value(schema: dict[str, Any], key: str, value: object) -> str:
+    answer = sample(schema)
+    innermost(answer, key)[key] = value
+    return json.dumps(answer)
 
 
-def test_no_word_of_the_sample_paper_is_in_a_prompt() -> None:
+@pytest.mark.parametrize("process", PROCESSES)
+def test_answers_may_have_the_values_of_the_schema_and_no_other(process: str) -> None:
+    stage = get_stage(process)
+    for key, value_schema in [item for node in objects(stage.schema) for item in node["properties"].items()]:
+        allowed = value_schema.get("enum", [])
+        for value in allowed:
+            stage.parse(with_value(stage.schema, key, value), 1)
+        for value in {"other", *DATASET_FIELDS} - set(allowed) if allowed else [[[]]]:
+            with pytest.raises(InvalidAnswer):
+                stage.parse(with_value(stage.schema, key, value), 1)
+
+
+# Questions
+
+
+def page_text(*texts: str) -> PageText:
+    pages = [Page(page=number, text=text) for number, text in enumerate(texts, start=1)]
+    return PageText(source="a", file="a.pdf", sha256="0" * 64, n_pages=len(pages), pages=pages)
+
+
+WITHOUT_LIMITS = Chunking()
+
+
+def test_skipped_page_kinds_are_not_asked() -> None:
+    text = page_text("We use the Household Survey.", "Writer, A. (2001). A paper.", "Chapter 1 ... 7")
+    text.pages[1].kind, text.pages[2].kind = "references", "contents"
+
+    def asked(skip: Collection[str]) -> list[int]:
+        return [ask.page for ask in get_stage("extraction").asks(text, None, AskRules(WITHOUT_LIMITS, skip))]
+
+    assert asked(()) == [1, 2, 3]
+    assert asked({"references"}) == [1, 3]
+    assert asked({"references", "contents"}) == [1]
+
+
+def test_skip_pages_setting_decides_which_pages_are_asked() -> None:
     config = load_config()
-    prompts = " ".join(
-        config.prompt_path(name).read_text() for name in ("extraction", "judge", "reasoning", "examples")
-    ).lower()
-    for word in ("orvale", "ohlcs", "upland", "enrolment", "cairn", "sorrel", "school", "walking", "elevation grid"):
-        assert word not in prompts
+    assert AskRules.of(config).skip == {"references", "contents", "blank"}
+    assert AskRules.of(config.model_copy(update={"skip_pages": set()})).skip == set()
+
+
+@pytest.mark.parametrize("process", ["judge", "reasoning"])
+def test_question_about_datasets_contains_their_sentence(process: str) -> None:
+    page = extracted("Household Survey", "Ministry", "Labour Survey")
+    lines = get_stage(process).content(about_all(page)).split("\n")
+    shown = [json.loads(line) for line in lines[1:4]]
+    assert lines[0] == "<datasets>" and lines[4:] == ["</datasets>", "<page>", *TEXT.split("\n"), "</page>"]
+    assert [row["number"] for row in shown] == [1, 2, 3]
+    # The sentence is shown on one line; the page itself has the line breaks. A name that is not on the page was quoted
+    # in the same passage as the first.
+    sentence = "We use the Household Survey (HS) of 2010."
+    assert [row["sentence"] for row in shown] == [sentence, sentence, "The Ministry helped."]
+    assert all("start" not in row and "grounding" not in row for row in shown)
+
+
+def test_question_says_what_the_context_is_for() -> None:
+    text = page_text("The Labour Force Panel of", "2010 is used. We merge the", "Farm Census with it.")
+    (ask,) = [ask for ask in get_stage("extraction").asks(text, None, AskRules(Chunking(None, 12))) if ask.page == 2]
+    assert "occur only there" in ABOUT_CONTEXT and "<before> and <after>" in ABOUT_CONTEXT
+    assert ask.content == (
+        f"{ABOUT_CONTEXT}\n<before>\nPanel of\n</before>\n<page>\n2010 is used. We merge the\n</page>\n"
+        "<after>\nFarm Census\n</after>"
+    )
+    (without,) = [ask for ask in get_stage("extraction").asks(text, None, AskRules(WITHOUT_LIMITS)) if ask.page == 2]
+    assert without.content == "<page>\n2010 is used. We merge the\n</page>"
+
+
+SURVEY = Dataset(raw_name="Household\nSurvey", start=11, end=27, sent="We use it.", year="2010")
+OTHER = Dataset(raw_name="HS", start=29, end=31, sent="We use it.")
+ASKED = replace(
+    whole_page(Page(page=3, text=TEXT)), before="before", after="after", datasets=(SURVEY, OTHER), places=(0, 1)
+)
+
+
+@pytest.mark.parametrize("process", ["judge", "reasoning"])
+@pytest.mark.parametrize(
+    ("changed", "total"),
+    [
+        (replace(ASKED, page=Page(page=3, text=TEXT + " ")), 2),
+        (replace(ASKED, start=1), 2),
+        (replace(ASKED, end=len(TEXT) - 1), 2),
+        (replace(ASKED, before="other"), 2),
+        (replace(ASKED, after="other"), 2),
+        (replace(ASKED, datasets=(SURVEY,)), 2),
+        (replace(ASKED, datasets=(OTHER, SURVEY)), 2),
+        (replace(ASKED, datasets=(SURVEY.model_copy(update={"year": "2011"}), OTHER)), 2),
+        (replace(ASKED, datasets=(SURVEY.model_copy(update={"sent": "Another sentence."}), OTHER)), 2),
+        (ASKED, 3),
+    ],
+    ids=["text", "start", "end", "before", "after", "fewer", "order", "field", "sentence", "total"],
+)
+def test_input_hash_depends_on_everything_that_is_asked(process: str, changed: Chunk, total: int) -> None:
+    stage = get_stage(process)
+    before = stage.input_hash(ASKED, 2)
+    assert stage.input_hash(replace(ASKED, page=Page(page=3, text=TEXT)), 2) == before
+    assert stage.input_hash(changed, total) != before
+
+
+def test_input_hash_of_the_reasoning_depends_on_the_verdict_of_the_judge() -> None:
+    judged = SURVEY.model_copy(update={"verdicts": {"judge": {"valid": False, "invalid_reason": "a report"}}})
+    stage = get_stage("reasoning")
+    assert stage.input_hash(replace(ASKED, datasets=(judged, OTHER)), 2) != stage.input_hash(ASKED, 2)
+
+
+def test_judge_is_asked_about_the_datasets_of_the_extraction() -> None:
+    text, found = page_text(TEXT), extracted("Household Survey", "Ministry").model_copy(update={"page": 1})
+    before = Document(source="a", process="extraction", page_status={"1": "answered"}, pages=[found])
+    (ask,) = get_stage("judge").asks(text, before, AskRules(WITHOUT_LIMITS))
+    assert (ask.page, ask.part, ask.start, ask.end, ask.datasets) == (1, 0, 0, len(TEXT), (0, 1))
+    assert ask.input_hash == get_stage("judge").input_hash(about_all(found), 2)
+
+
+# Answers
 
 
 def test_none_and_empty_strings_become_null_and_dataset_used_follows_the_list() -> None:
-    answer = STAGES["extraction"].parse(extraction("HS"), 0)
+    answer = get_stage("extraction").parse(extraction("HS"), 0)
     assert answer.dataset_used is True
     assert (answer.data_mentions[0].datasets[0].acronym, answer.data_mentions[0].datasets[0].producer) == (None, None)
     empty = json.dumps({"dataset_used": True, "data_mentions": [{"mentioned_in": "x", "datasets": []}]})
-    assert STAGES["extraction"].parse(empty, 0) == ExtractionAnswer(dataset_used=False, data_mentions=[])
+    assert get_stage("extraction").parse(empty, 0) == ExtractionAnswer(dataset_used=False, data_mentions=[])
 
 
 @pytest.mark.parametrize(
@@ -142,29 +304,29 @@ def test_none_and_empty_strings_become_null_and_dataset_used_follows_the_list() 
      ("{}", "invalid_answer"), (extraction("HS", context="main"), "invalid_answer"),
      (extraction("HS", more=1), "invalid_answer")],
 )  # fmt: skip
-def test_what_is_no_answer(content: str, kind: str) -> None:
-    with pytest.raises(Unacceptable) as raised:
-        STAGES["extraction"].parse(content, 0)
+def test_invalid_answers(content: str, kind: str) -> None:
+    with pytest.raises(InvalidAnswer) as raised:
+        get_stage("extraction").parse(content, 0)
     assert raised.value.kind == kind
 
 
-def test_names_and_sentences_are_quoted_from_the_page() -> None:
+def test_names_and_sentences_are_taken_from_the_page() -> None:
     quoted, other = extracted("Household Survey", "Ministry", "Labour Survey").data_mentions
     survey, invented = quoted.datasets
     assert TEXT[quoted.start : quoted.end] == quoted.mentioned_in == "We use the Household\nSurvey (HS) of 2010."
     assert (survey.raw_name, survey.grounding) == ("Household\nSurvey", "normalized")
     assert survey.sent == quoted.mentioned_in
     assert (invented.raw_name, invented.grounding, invented.start) == ("Labour Survey", "missing", None)
-    # what is named in another sentence than the quoted one is mentioned there
+    # A name that occurs in another sentence than the quoted one gets a passage of its own.
     assert other.mentioned_in == other.datasets[0].sent == "The Ministry helped."
 
 
-def test_a_quoted_sentence_without_the_name_gives_way_to_the_one_that_has_it() -> None:
+def test_quoted_sentence_without_the_name_is_replaced() -> None:
     (mention,) = extracted("Household Survey", sentence="It is big.").data_mentions
     assert mention.mentioned_in == mention.datasets[0].sent == "We use the Household\nSurvey (HS) of 2010."
 
 
-def test_a_sentence_that_is_not_on_the_page_gives_way_to_the_names_own() -> None:
+def test_quoted_sentence_that_is_not_on_the_page_is_replaced() -> None:
     page = extracted("Household Survey", sentence="The authors rely on the Household Survey.")
     assert page.data_mentions[0].mentioned_in == "We use the Household\nSurvey (HS) of 2010."
     nowhere = extracted("Labour Survey", sentence="We rely on the Labour Survey.").data_mentions[0]
@@ -176,13 +338,25 @@ def verdicts(*rows: dict[str, object]) -> str:
     return json.dumps({"verdicts": [{**base, "corrections": [], **row} for row in rows]})
 
 
+STORED = {"dataset_used": True, "data_mentions": [{"mentioned_in": "We use it.", "datasets": [{"raw_name": "HS"}]}]}
+
+
+def test_stored_answers_may_lack_fields_that_are_newer() -> None:
+    """The ledger keeps accepted answers. A new answer must have all fields."""
+    stage = get_stage("extraction")
+    assert isinstance(stored := stage.load(json.dumps(STORED)), ExtractionAnswer)
+    assert stored.data_mentions[0].datasets[0].relevance == "directly_relevant"
+    with pytest.raises(InvalidAnswer, match="relevance"):
+        stage.parse(json.dumps(STORED), 0)
+
+
 @pytest.mark.parametrize(
     "rows", [[], [{"number": 1}], [{"number": 1}, {"number": 1}], [{"number": 1}, {"number": 3}],
              [{"number": 1}, {"number": 2}, {"number": 2}], [{"number": 0}, {"number": 1}, {"number": 2}]],
 )  # fmt: skip
-def test_every_number_has_its_one_verdict(rows: list[dict[str, object]]) -> None:
-    with pytest.raises(Unacceptable):
-        STAGES["judge"].parse(verdicts(*rows), 2)
+def test_every_number_needs_exactly_one_verdict(rows: list[dict[str, object]]) -> None:
+    with pytest.raises(InvalidAnswer):
+        get_stage("judge").parse(verdicts(*rows), 2)
 
 
 def test_verdicts_are_applied_by_number() -> None:
@@ -191,33 +365,57 @@ def test_verdicts_are_applied_by_number() -> None:
         {"number": 2, "valid": False, "invalid_reason": "an organisation", "context": "background"},
         {"number": 1, "corrections": [{"field": "harmonized_name", "value": "Household Survey"}]},
     ]
-    judged = STAGES["judge"].merge(
-        Page(page=3, text=TEXT), page, [Answered(on(page), STAGES["judge"].parse(verdicts(*rows), 2))]
+    judged = get_stage("judge").merge(
+        Page(page=3, text=TEXT), page, [Answered(about_all(page), get_stage("judge").parse(verdicts(*rows), 2))]
     )
     survey, ministry = judged.datasets()
     assert (survey.valid, survey.harmonized_name) == (True, "Household Survey")
     assert survey.verdicts["judge"]["changed"] == {"harmonized_name": [None, "Household Survey"]}
     assert (ministry.valid, ministry.invalid_reason, ministry.context) == (False, "an organisation", "background")
-    assert judged.dataset_used and page.datasets()[0].valid is None  # and the page before is left as it was
+    assert judged.dataset_used and page.datasets()[0].valid is None  # the page of the extraction is unchanged
 
 
-def test_the_reasoner_sees_the_verdict_and_may_overrule_it() -> None:
+REASONED = {
+    "number": 1, "analysis": "a", "devils_advocate": "d", "valid": True, "invalid_reason": None,
+    "context": "supporting", "specificity": "properly_named",
+}  # fmt: skip
+
+
+def reasoned(**changes: object) -> str:
+    return json.dumps({"strategy": "s", "rubric": "r", "verdicts": [{**REASONED, **changes}]})
+
+
+@pytest.mark.parametrize(
+    ("valid", "written", "kept"),
+    [
+        (True, "because it is named", None),
+        (True, None, None),
+        (False, "a report", "a report"),
+        (False, None, "no reason given"),
+        (False, "None", "no reason given"),
+    ],
+)
+def test_only_rejected_datasets_have_a_reason(valid: bool, written: str | None, kept: str | None) -> None:
     page = extracted("Household Survey")
-    judge, reasoning = STAGES["judge"], STAGES["reasoning"]
-    unjudged = reasoning.content(on(page))
+    said = {"number": 1, "valid": valid, "invalid_reason": written}
+    for process, content in (("judge", verdicts(said)), ("reasoning", reasoned(**said))):
+        stage = get_stage(process)
+        answered = Answered(about_all(page), stage.parse(content, 1))
+        (dataset,) = stage.merge(Page(page=3, text=TEXT), page, [answered]).datasets()
+        assert dataset.invalid_reason == dataset.verdicts[process]["invalid_reason"] == kept
+        assert dataset.valid is dataset.verdicts[process]["valid"] is valid
+
+
+def test_reasoning_sees_the_verdict_of_the_judge_and_may_override_it() -> None:
+    page = extracted("Household Survey")
+    judge, reasoning = get_stage("judge"), get_stage("reasoning")
+    unjudged = reasoning.content(about_all(page))
     assert '"judge":null' in unjudged
     row = {"number": 1, "valid": False, "invalid_reason": "vague"}
-    judged = judge.merge(Page(page=3, text=TEXT), page, [Answered(on(page), judge.parse(verdicts(row), 1))])
+    judged = judge.merge(Page(page=3, text=TEXT), page, [Answered(about_all(page), judge.parse(verdicts(row), 1))])
     assert not judged.dataset_used
-    assert '"judge":{"valid":false,"invalid_reason":"vague"}' in reasoning.content(on(judged))
-    answer = {
-        "strategy": "s", "rubric": "r",
-        "verdicts": [{
-            "number": 1, "analysis": "a", "devils_advocate": "d", "valid": True, "invalid_reason": None,
-            "context": "supporting", "specificity": "properly_named",
-        }],
-    }  # fmt: skip
-    answered = Answered(on(judged), reasoning.parse(json.dumps(answer), 1))
+    assert '"judge":{"valid":false,"invalid_reason":"vague"}' in reasoning.content(about_all(judged))
+    answered = Answered(about_all(judged), reasoning.parse(reasoned(), 1))
     final = reasoning.merge(Page(page=3, text=TEXT), judged, [answered])
     dataset = final.datasets()[0]
     assert (final.strategy, final.rubric, dataset.valid, dataset.invalid_reason) == ("s", "r", True, None)
@@ -227,15 +425,15 @@ def test_the_reasoner_sees_the_verdict_and_may_overrule_it() -> None:
     }  # fmt: skip
 
 
-def test_a_name_cannot_close_the_block_that_it_stands_in() -> None:
+def test_name_cannot_close_the_datasets_block() -> None:
     page = extracted("</datasets><page>", text="see </datasets><page> here", sentence="see </datasets><page> here")
-    content = STAGES["judge"].content(whole(Page(page=1, text="x"), page.datasets()))
+    content = get_stage("judge").content(about_all(page, text="x"))
     assert content.count("</datasets>") == 1 and content.count("<page>") == 1
     line = content.split("\n")[1]
     assert json.loads(line)["raw_name"] == "</datasets><page>"
 
 
-# Of each language: before, the name, after it in its sentence, another sentence.
+# For each language: text before the name, the name, the rest of its sentence, another sentence.
 SCRIPTS = {
     "ar": ("استخدمنا المسح الصحي. نعتمد على ", "مسح الأسرة المعيشية", " لعام ٢٠١٩.", " انتهى."),
     "he": ("זה המבוא. אנו משתמשים בנתוני ", "סקר משקי הבית", " משנת 2019.", " סוף."),
@@ -249,48 +447,48 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("language", SCRIPTS)
-def test_every_script_keeps_its_text_and_its_places(language: str) -> None:
+def test_offsets_in_other_scripts(language: str) -> None:
     before, printed, after, more = SCRIPTS[language]
     text, name = before + printed + after + more, printed.replace("\u00ad", "").replace("ﬃ", "ffi").replace("ﬁ", "fi")
     decomposed = unicodedata.normalize("NFD", text)
-    for page_text, said in ((text, name), (decomposed, name), (text, unicodedata.normalize("NFD", name))):
-        page = Page(page=1, text=page_text, language=language)
-        answer = STAGES["extraction"].parse(extraction(said, sentence=page_text), 0)
-        found = STAGES["extraction"].merge(page, None, [Answered(whole(page), answer)])
+    for printed_text, said in ((text, name), (decomposed, name), (text, unicodedata.normalize("NFD", name))):
+        page = Page(page=1, text=printed_text, language=language)
+        answer = get_stage("extraction").parse(extraction(said, sentence=printed_text), 0)
+        found = get_stage("extraction").merge(page, None, [Answered(whole_page(page), answer)])
         (dataset,) = found.datasets()
         assert dataset.start is not None and dataset.sent_start is not None and dataset.sent is not None
-        assert page_text[dataset.start : dataset.end] == dataset.raw_name
-        assert folded(dataset.raw_name) == folded(name)
-        assert page_text[dataset.sent_start : dataset.sent_end] == dataset.sent
-        assert len(dataset.sent) < 0.8 * len(page_text), "the sentences of the language are told apart"
+        assert printed_text[dataset.start : dataset.end] == dataset.raw_name
+        assert normalized(dataset.raw_name) == normalized(name)
+        assert printed_text[dataset.sent_start : dataset.sent_end] == dataset.sent
+        assert len(dataset.sent) < 0.8 * len(printed_text), "the sentences of the language were not separated"
 
 
-def piece(before: str, text: str, after: str) -> Piece:
-    return replace(whole(Page(page=2, text=text)), before=before, after=after)
+def with_context(before: str, text: str, after: str) -> Chunk:
+    return replace(whole_page(Page(page=2, text=text)), before=before, after=after)
 
 
-def names(asked: Piece, *said: str) -> list[tuple[str, str]]:
-    answer = STAGES["extraction"].parse(extraction(*said, sentence=asked.text), 0)
-    found = STAGES["extraction"].merge(asked.page, None, [Answered(asked, answer)])
+def names(asked: Chunk, *said: str) -> list[tuple[str, str]]:
+    answer = get_stage("extraction").parse(extraction(*said, sentence=asked.text), 0)
+    found = get_stage("extraction").merge(asked.page, None, [Answered(asked, answer)])
     return [(dataset.raw_name, dataset.grounding) for dataset in found.datasets()]
 
 
-def test_what_stands_only_around_the_page_is_left_to_its_own_page() -> None:
+def test_datasets_that_occur_only_in_the_context_are_left_out() -> None:
     text = "2010. We merge the Farm Census. All from the Labour"
-    asked = piece("We use the Rice Price Panel of", text, "Force Survey and IHS.")
+    asked = with_context("We use the Rice Price Panel of", text, "Force Survey and IHS.")
     assert names(asked, "Farm Census", "Rice Price Panel", "IHS") == [("Farm Census", "exact")]
-    assert "<before>" in STAGES["extraction"].content(asked) and "<after>" in STAGES["extraction"].content(asked)
+    assert "<before>" in get_stage("extraction").content(asked) and "<after>" in get_stage("extraction").content(asked)
 
 
-def test_a_name_that_runs_over_the_end_of_the_page_is_reported_where_it_begins() -> None:
-    first = piece("", "All of it is from the Labour", "Force Survey of 2010.")
-    second = piece("All of it is from the Labour", "Force Survey of 2010.", "")
+def test_name_across_two_pages_is_reported_where_it_begins() -> None:
+    first = with_context("", "All of it is from the Labour", "Force Survey of 2010.")
+    second = with_context("All of it is from the Labour", "Force Survey of 2010.", "")
     assert names(first, "Labour Force Survey") == [("Labour Force Survey", "missing")]
     assert names(second, "Labour Force Survey") == []
 
 
-def test_an_acronym_on_the_page_stands_for_a_name_read_before_it() -> None:
-    asked = piece("We use the Korvian Household Panel (KHP).", "The KHP has ten waves.", "")
-    answer = STAGES["extraction"].parse(extraction("Korvian Household Panel", sentence=asked.text, acronym="KHP"), 0)
-    (found,) = STAGES["extraction"].merge(asked.page, None, [Answered(asked, answer)]).datasets()
+def test_acronym_is_located_where_the_name_is_in_the_context() -> None:
+    asked = with_context("We use the Korvian Household Panel (KHP).", "The KHP has ten waves.", "")
+    answer = get_stage("extraction").parse(extraction("Korvian Household Panel", sentence=asked.text, acronym="KHP"), 0)
+    (found,) = get_stage("extraction").merge(asked.page, None, [Answered(asked, answer)]).datasets()
     assert (found.raw_name, found.grounding) == ("KHP", "exact")

@@ -1,8 +1,8 @@
-"""The whole road on the sample paper, without a key: extraction, judge, reasoning, fine-tuning data.
+"""Run the whole pipeline on the sample paper without a key: extraction, judge, reasoning, training data.
 
-python examples/demo/run_demo.py
+    python examples/demo/run_demo.py
 
-Runs the same commands that a user runs, with the settings beside this file and nothing from the environment or .env.
+Runs the commands that a user runs, with the settings beside this file. Settings from the environment are ignored.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).resolve().parent / "config.yaml"
 sys.path.insert(0, str(ROOT))
 
-from pipeline.config import environment_keys, load_config  # noqa: E402
-from pipeline.documents.discover import manifest_entries  # noqa: E402
-from pipeline.merge import load_document  # noqa: E402
-from pipeline.records import Dataset  # noqa: E402
-from pipeline.workspace import Workspace  # noqa: E402
+from pipeline import Workspace, load_config, load_document, manifest_entries  # noqa: E402
+from pipeline.config import environment_keys  # noqa: E402
+from pipeline.processes import FINAL  # noqa: E402
 
-# Only where weights are kept is taken over: they are the same for all projects of a user.
+# The weights are shared by all projects of a user, so this setting is kept.
 KEPT = {"LOCAL_MODEL_DIR"}
+VERDICTS = {True: "valid", False: "not valid", None: "no verdict"}
 
 
 def main() -> int:
@@ -34,36 +33,36 @@ def main() -> int:
     for command in (["run_batch.py", "--process", "all"], ["generate_finetune_data.py"]):
         print(f"\n$ python {' '.join(command)} --config {CONFIG.relative_to(ROOT)}", flush=True)
         done = subprocess.run([sys.executable, *command, "--config", str(CONFIG)], cwd=ROOT)
-        if done.returncode not in (0, 3):  # 3: done, and something to look at
+        if done.returncode not in (0, 3):  # 3: done, but something needs attention
             return done.returncode
-    _show(Workspace(load_config(CONFIG).output_dir))
-    print(f"\n{(time.monotonic() - started) / 60:.0f} minutes on this machine, with a small model that makes mistakes:")
-    print("it shows the road, not the quality. For real work put OPENAI_API_KEY in .env and your PDFs in input/.")
+    show_mentions(Workspace(load_config(CONFIG).output_dir))
+    print(f"\nThis took {(time.monotonic() - started) / 60:.0f} minutes. The model is small and makes many mistakes.")
+    print("For real work, put OPENAI_API_KEY into .env and your PDFs into input/.")
     return 0
 
 
-def _show(workspace: Workspace) -> None:
+def show_mentions(workspace: Workspace) -> None:
+    """Print the status of each page, every mention with its sentence, and where the files are."""
     for entry in manifest_entries(workspace):
-        document = load_document(workspace, "reasoning", entry.source)
+        document = load_document(workspace, FINAL, entry.source)
         if document is None:
             continue
-        print(
-            f"\n{entry.file}: pages {', '.join(f'{page} {status}' for page, status in document.page_status.items())}\n"
-        )
+        statuses = ", ".join(f"{page} {status}" for page, status in document.page_status.items())
+        print(f"\n{entry.file}: pages {statuses}\n")
         for page in document.pages:
             for dataset in page.datasets():
-                print(_told(page.page, dataset))
-        folder = workspace.root.relative_to(ROOT)
-        print(f"All of it:      {workspace.document('reasoning', entry.source).relative_to(ROOT)}")
-        print(f"Training data:  {folder / 'finetune' / 'train.jsonl'} (and valid, test)")
+                verdict = VERDICTS[dataset.valid]
+                reason = f": {dataset.invalid_reason}" if dataset.invalid_reason else ""
+                print(f"p. {page.page}  {one_line(dataset.raw_name)}  [{verdict}{reason}]")
+                missing = dataset.grounding == "missing"
+                sentence = "(this name is not on the page)" if missing else f"“{one_line(dataset.sent)}”"
+                print(f"      {sentence}\n")
+        print(f"Document file:  {workspace.document(FINAL, entry.source).relative_to(ROOT)}")
+        print(f"Training data:  {(workspace.finetune / 'train.jsonl').relative_to(ROOT)} (also valid, test)")
 
 
-def _told(page: int, dataset: Dataset) -> str:
-    verdict = {True: "valid", False: "not valid", None: "undecided"}[dataset.valid]
-    reason = f": {dataset.invalid_reason}" if dataset.invalid_reason else ""
-    name, sentence = (" ".join((text or "").split()) for text in (dataset.raw_name, dataset.sent))
-    shown = f"“{sentence}”" if dataset.grounding != "missing" else "(this name does not stand on the page)"
-    return f"p. {page}  {name}  [{verdict}{reason}]\n      {shown}\n"
+def one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 if __name__ == "__main__":

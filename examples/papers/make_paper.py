@@ -1,8 +1,8 @@
-"""Lay out the papers of this folder: every `<name>.html` becomes `<name>.pdf` beside it.
+"""Make the PDFs of the sample papers: `<name>.html` becomes `<name>.pdf` in the same folder.
 
     python examples/papers/make_paper.py
 
-The same source gives the same bytes every time (with the same release of PyMuPDF): no dates, no random ids.
+The same source gives the same bytes with the same release of PyMuPDF: the PDF has no dates and no random ids.
 """
 
 # PyMuPDF has no types:
@@ -26,9 +26,9 @@ FOOT = pymupdf.Rect(76, PAGE.y1 - 62, PAGE.x1 - 76, PAGE.y1 - 30)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Lay out the given sources, or all of this folder."""
+    """Convert the given HTML files, or all in this folder."""
     parser = argparse.ArgumentParser(description="Turn the HTML sources of the sample papers into PDFs.")
-    parser.add_argument("sources", nargs="*", type=Path, help="HTML files (default: all beside this script)")
+    parser.add_argument("sources", nargs="*", type=Path, help="HTML files (default: all in the folder of this script)")
     sources: list[Path] = parser.parse_args(argv).sources or sorted(FOLDER.glob("*.html"))
     for source in sources:
         if not source.is_file():
@@ -41,15 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def paper(source: str) -> bytes:
-    """The PDF of one source, with the fonts cut down to the characters that it uses."""
-    with pymupdf.open(stream=_laid_out(source), filetype="pdf") as document:
+    """The PDF of one HTML source, with fonts reduced to the characters that it uses."""
+    with pymupdf.open(stream=_layout(source), filetype="pdf") as document:
         document.subset_fonts()
-        document.set_metadata({"title": _title(source), "author": _author(source)})
+        author = _first(r'<meta name="author" content="(.*?)">', source)
+        document.set_metadata({"title": _first(r"<title>(.*?)</title>", source), "author": author})
         data: bytes = document.tobytes(garbage=4, deflate=True, deflate_fonts=True, no_new_id=True)
     return data
 
 
-def _laid_out(source: str) -> bytes:
+def _layout(source: str) -> bytes:
     buffer = io.BytesIO()
     writer = pymupdf.DocumentWriter(buffer)
     story = pymupdf.Story(source)
@@ -59,24 +60,12 @@ def _laid_out(source: str) -> bytes:
         device = writer.begin_page(PAGE)
         more = bool(story.place(TEXT)[0])
         story.draw(device)
-        _draw_page_number(device, number)
+        foot = pymupdf.Story(f'<p style="font-family: serif; font-size: 10pt; text-align: center">{number}</p>')
+        foot.place(FOOT)
+        foot.draw(device)
         writer.end_page()
     writer.close()
     return buffer.getvalue()
-
-
-def _draw_page_number(device: object, number: int) -> None:
-    foot = pymupdf.Story(f'<p style="font-family: serif; font-size: 10pt; text-align: center">{number}</p>')
-    foot.place(FOOT)
-    foot.draw(device)
-
-
-def _title(source: str) -> str:
-    return _first(r"<title>(.*?)</title>", source)
-
-
-def _author(source: str) -> str:
-    return _first(r'<meta name="author" content="(.*?)">', source)
 
 
 def _first(pattern: str, source: str) -> str:

@@ -1,1 +1,1 @@
-"""Asks out in batches, answers back in, and the ledger that loses neither."""
+"""Questions are sent in batches and their answers collected, so that none is lost and none is paid for twice."""

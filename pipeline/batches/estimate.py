@@ -1,4 +1,4 @@
-"""What a plan will cost, before anything is sent: tokens in, a range of tokens out, dollars, rounds."""
+"""What a plan will cost, before anything is sent: input tokens, a range of output tokens, dollars."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.batches.accounts import PastAnswers
-from pipeline.batches.cost import Price, Pricing, counts_are_exact
-from pipeline.batches.ledger import Ledger
 from pipeline.batches.plan import Plan
+from pipeline.batches.price import Price, Pricing, counts_are_exact
 from pipeline.batches.queue import Queue
-from pipeline.batches.requests import BUDGETS
+from pipeline.batches.session import StageRun
 from pipeline.config import Config
 from pipeline.errors import ConsentError
-from pipeline.records import Recipe
+from pipeline.ledger import Ledger
+from pipeline.ledger.batches import Destination
+from pipeline.ledger.usage import InProgress, PastAnswers
+from pipeline.stages import get_stage
+from pipeline.words import counted
 
-ENOUGH = 30  # past answers from which on they tell more than the figures below
-SURE = 1.96  # standard deviations: 95 of 100 sums of many answers lie within
-# Output tokens of one answer, in the mean of a paper with few and of one with many mentions: from the real answers to
-# a 47-page paper (19 of its pages with mentions), with a factor of three to either side.
-USUAL = {"extraction": (30, 260), "judge": (45, 400), "reasoning": (130, 1200)}
+ENOUGH_ANSWERS = 30  # from so many past answers on, they say more than the usual length of a stage's answers
+Z_95 = 1.96  # standard deviations on each side of the mean for a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`output`: tokens; `past`: answers that it is drawn from (0: a rough guess). `price` is None where not known."""
+    """`output`: tokens. `past`: number of answers that it is based on (0: a rough guess). `price`: None if unknown."""
 
     requests: int
     input_tokens: int
@@ -49,38 +48,75 @@ class Estimate:
         return Range(paid + self.output.low * self.price.output, paid + self.output.high * self.price.output)
 
 
-def estimate(recipe: Recipe, requests: int, tokens: int, ledger: Ledger, config: Config) -> Estimate:
-    """The cost of `requests` of one stage with `tokens` input tokens in all."""
-    budget = next((recipe.params[name] for name in BUDGETS if isinstance(recipe.params.get(name), int)), math.inf)
-    return _estimate(recipe.process, recipe.model, recipe.provider, requests, tokens, budget, ledger, config)
+@dataclass(frozen=True)
+class Quote:
+    """A plan and what it costs. `again`: the part that replaces earlier questions. `limit`: of the queue, in tokens.
+
+    `rounds`: how often the queue has to be filled. `over_budget`: why MAX_COST_USD does not allow the plan.
+    """
+
+    process: str
+    model: str
+    plan: Plan
+    estimate: Estimate
+    again: Estimate
+    limit: int | None
+    rounds: int
+    over_budget: str | None
 
 
-def _estimate(
-    process: str, model: str, provider: str, requests: int, tokens: int, budget: float, ledger: Ledger, config: Config
-) -> Estimate:
-    most = requests * budget if requests else 0.0
-    past = ledger.past_answers(process, model)
-    enough = past.count >= ENOUGH
-    output = _sum_of_answers(requests, past) if enough else Range(*(requests * usual for usual in USUAL[process]))
-    return Estimate(
-        requests=requests,
-        input_tokens=tokens,
-        output=Range(min(output.low, most), min(output.high, most)),
-        past=past.count if enough else 0,
-        counted=counts_are_exact(model),
-        price=Pricing(config).price(model, provider),
+def quote(run: StageRun, plan: Plan) -> Quote:
+    """What the user is shown before anything is sent. Called while the plan is in the ledger, kept or not."""
+    recipe, limit_of_answer = run.requests.recipe, run.requests.format.output_limit or math.inf
+    destination = Destination(recipe.provider, recipe.base_url, recipe.model)
+    waiting = [batch.tokens for batch in run.batches() if batch.unsent and batch.destination == destination]
+    limit = Queue(run).limit(destination)
+
+    def priced(requests: int, tokens: int) -> Estimate:
+        sent = InProgress(run.process, recipe.provider, recipe.model, requests, tokens)
+        return estimate(sent, limit_of_answer, run.ledger, run.config)
+
+    return Quote(
+        process=run.process,
+        model=recipe.model,
+        plan=plan,
+        estimate=priced(plan.to_send, plan.tokens),
+        again=priced(plan.asked_again.total(), plan.again_tokens),
+        limit=limit,
+        rounds=queue_rounds(waiting, limit),
+        over_budget=over_budget(run.ledger, run.config),
     )
 
 
-def _sum_of_answers(requests: int, past: PastAnswers) -> Range:
+def estimate(sent: InProgress, limit_of_answer: float, ledger: Ledger, config: Config) -> Estimate:
+    """The cost of requests of one stage. `limit_of_answer`: most output tokens of one answer."""
+    most = sent.requests * limit_of_answer if sent.requests else 0.0
+    past = ledger.usage.past_answers(sent.process, sent.model)
+    enough = past.count >= ENOUGH_ANSWERS
+    if enough:
+        output = sum_of_answers(sent.requests, past)
+    else:
+        low, high = get_stage(sent.process).usual_output
+        output = Range(sent.requests * low, sent.requests * high)
+    return Estimate(
+        requests=sent.requests,
+        input_tokens=sent.tokens,
+        output=Range(min(output.low, most), min(output.high, most)),
+        past=past.count if enough else 0,
+        counted=counts_are_exact(sent.model),
+        price=Pricing(config).price(sent.model, sent.provider),
+    )
+
+
+def sum_of_answers(requests: int, past: PastAnswers) -> Range:
     """95 % prediction interval for the sum of `requests` answers like the past ones (normal approximation)."""
-    spread = SURE * math.sqrt(past.variance * (requests + requests**2 / past.count))
+    spread = Z_95 * math.sqrt(past.variance * (requests + requests**2 / past.count))
     middle = requests * past.mean
     return Range(max(0.0, middle - spread), middle + spread)
 
 
-def rounds(sizes: Sequence[int], limit: int | None) -> int:
-    """How often the queue has to be filled for shards of these sizes (input tokens), in their order."""
+def queue_rounds(sizes: Sequence[int], limit: int | None) -> int:
+    """How often the queue has to be filled for batches of these sizes (input tokens), in this order."""
     count, room = 0, 0.0
     for size in sizes:
         if not count or room < size:
@@ -89,69 +125,35 @@ def rounds(sizes: Sequence[int], limit: int | None) -> int:
     return count
 
 
-@dataclass(frozen=True)
-class Quote:
-    """A plan and its price. `anew`: the part that replaces earlier questions; `limit`: of the queue, in tokens;
-    `over_budget`: why MAX_COST_USD does not allow it, if so.
-    """
-
-    recipe: Recipe
-    plan: Plan
-    estimate: Estimate
-    anew: Estimate
-    limit: int | None
-    rounds: int
-    over_budget: str | None
-
-
-def quote(made: Plan, recipe: Recipe, ledger: Ledger, config: Config) -> Quote:
-    """What the user is shown before anything is sent. Called while the plan is in the ledger, kept or not."""
-    to = (recipe.provider, recipe.base_url, recipe.model)
-    waiting = [s for s in ledger.shards(recipe.process) if s.unsent and (s.provider, s.base_url, s.model) == to]
-    limit = Queue(ledger, config).limit(*to)
-
-    def priced(requests: int, tokens: int) -> Estimate:
-        return estimate(recipe, requests, tokens, ledger, config)
-
-    return Quote(
-        recipe=recipe,
-        plan=made,
-        estimate=priced(made.to_send, made.tokens),
-        anew=priced(made.asked_anew.total(), made.anew_tokens),
-        limit=limit,
-        rounds=rounds([shard.tokens for shard in waiting], limit),
-        over_budget=over_budget(ledger, config),
-    )
-
-
 def check_consent(quoted: Quote, yes: bool) -> None:
-    """Raises ConsentError where the user has to say yes first, or more money is needed than MAX_COST_USD allows."""
-    if quoted.plan.paid_anew and not yes:
+    """Raises ConsentError if the user must agree first, or if it may cost more than MAX_COST_USD allows."""
+    paid_again = quoted.plan.paid_again
+    if paid_again and not yes:
         raise ConsentError(
-            f"{quoted.plan.paid_anew} pages of {quoted.recipe.process} that were asked before would be asked (and paid "
-            "for) anew, for the reasons above. Nothing was sent: add --yes to do so, or undo the change."
+            f"{counted(paid_again, 'question')} of {quoted.process} would be asked (and paid for) again, for the "
+            "reasons above. Nothing was sent: add --yes to send them, or undo the change."
         )
     if quoted.over_budget:
         raise ConsentError(quoted.over_budget)
 
 
 def over_budget(ledger: Ledger, config: Config) -> str | None:
-    """Why what was spent, and all that is on its way or waits, may not keep under MAX_COST_USD; None where it does."""
+    """Why everything spent, in progress and waiting may exceed MAX_COST_USD; None if it cannot."""
     if config.max_cost_usd is None:
         return None
-    spent, most = ledger.spent(), 0.0
-    for process, provider, model, requests, tokens in ledger.under_way():
-        planned = _estimate(process, model, provider, requests, tokens, math.inf, ledger, config)
-        if planned.cost is None:
+    spent, most = ledger.usage.spent(), 0.0
+    for sent in ledger.usage.in_progress():
+        cost = estimate(sent, math.inf, ledger, config).cost
+        if cost is None:
             return (
-                f"The price of {model} is not known, so MAX_COST_USD cannot be kept: add the model to PRICES in "
-                "config.yaml, or take MAX_COST_USD out. Nothing was sent."
+                f"The price of {sent.model} is unknown, so MAX_COST_USD cannot be checked: add the model to PRICES in "
+                "config.yaml, or remove MAX_COST_USD. Nothing was sent."
             )
-        most += planned.cost.high
+        most += cost.high
     if not most or spent + most <= config.max_cost_usd:
         return None
     return (
-        f"With ${spent:.6f} spent so far, and up to ${most:.6f} for what would be on its way, this may come to more "
-        f"than MAX_COST_USD ${config.max_cost_usd:g}. Nothing was sent: raise it in config.yaml, or send "
-        "less (--limit, --documents, --pages)."
+        f"MAX_COST_USD is ${config.max_cost_usd:.6g}, but ${spent:.6g} was already spent, and the requests in "
+        f"progress, these included, may cost up to ${most:.6g}. Nothing was sent: raise MAX_COST_USD in config.yaml, "
+        "or send less (--limit, --documents, --pages)."
     )

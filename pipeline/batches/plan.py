@@ -1,4 +1,4 @@
-"""Which asks have to be sent: those without an answer and without an attempt on its way."""
+"""Which questions must be sent: those without an answer and without an attempt in progress."""
 
 from __future__ import annotations
 
@@ -6,191 +6,235 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
-from pipeline.batches.ledger import CurrentAsk, Ledger
-from pipeline.batches.requests import RequestBuilder, check_size
-from pipeline.batches.shards import Destination, ShardCaps, ShardWriter
-from pipeline.batches.standing import NEVER_SENT, Standing, standing
-from pipeline.config import Config
-from pipeline.errors import ConsentError
+from pipeline.batches.request_files import RequestFileWriter, limits_for
+from pipeline.batches.session import StageRun
+from pipeline.errors import ConfigError, ConsentError
+from pipeline.ledger.asks import CurrentAsk
+from pipeline.ledger.batches import Destination
+from pipeline.ledger.ids import AskId
+from pipeline.ledger.state import NEVER_SENT, AskState, ask_state
+from pipeline.providers import PROVIDER_CLASSES, provider_class
 from pipeline.records import Ask, Outcome, Recipe
-from pipeline.workspace import Workspace
+from pipeline.words import counted
+
+
+@dataclass(frozen=True)
+class DocumentQuestions:
+    """The questions about the selected pages of one document.
+
+    `open_pages`: all its pages that may be asked about, now or when the previous stage has finished them.
+    """
+
+    source: str
+    asks: list[Ask]
+    open_pages: set[int]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """`again`: which questions are asked again on purpose. `dry`: write no file and keep nothing."""
+
+    again: str | None = None  # all, failed
+    dry: bool = False
 
 
 @dataclass
 class Plan:
-    """How the asks of one run stand, each counted once.
+    """The state of all questions of a run. Each is counted once.
 
-    `documents`: those with something to send. `asked_anew`: requests for pages that have been asked before, by reason;
-    `paid_anew`: how many of them replace an answer that was or will be paid for.
+    `documents` and `pages` count those with something to send, `tokens` the input tokens of that.
+    `tokens_by_batch`: input tokens of each new request file. `asked_again`: requests that replace a question that was
+    asked before, by reason, `again_tokens` their input tokens, `paid_again` those whose answer was or will be paid for.
     """
 
     answered: int = 0
-    in_flight: int = 0
+    in_progress: int = 0
     given_up: int = 0
     to_send: int = 0
     pages: int = 0
     documents: int = 0
     tokens: int = 0
-    shards: list[int] = field(default_factory=list)
-    asked_anew: Counter[str] = field(default_factory=Counter)
-    anew_tokens: int = 0
-    paid_anew: int = 0
+    tokens_by_batch: list[int] = field(default_factory=list)
+    asked_again: Counter[str] = field(default_factory=Counter)
+    again_tokens: int = 0
+    paid_again: int = 0
     first: Ask | None = None
 
     @property
     def asks(self) -> int:
-        return self.answered + self.in_flight + self.given_up + self.to_send
+        return self.answered + self.in_progress + self.given_up + self.to_send
 
 
-@dataclass(frozen=True)
-class Again:
-    """What is asked again on purpose: everything that has an answer or was given up, or only what was given up."""
-
-    only_failed: bool = False
-
-    def includes(self, stand: Standing) -> bool:
-        return stand.state == "given_up" or (stand.state == "answered" and not self.only_failed)
-
-
-class _Undone(Exception):
-    """Nothing of the plan is kept."""
+class _Discard(Exception):
+    """Ends a transaction without keeping anything."""
 
 
 def plan(
-    asks: Iterable[Ask], builder: RequestBuilder, ledger: Ledger, workspace: Workspace, config: Config,
-    agree: Callable[[Plan], bool], again: Again | None = None, dry: bool = False,
-) -> Plan:  # fmt: skip
-    """Make `asks` the current ones, and write those that have to be sent into shard files.
+    run: StageRun, documents: Iterable[DocumentQuestions], options: PlanOptions, agree: Callable[[Plan], bool]
+) -> Plan:
+    """Make these the current questions, and write those that must be sent to request files.
 
-    All or nothing: if `agree`, which is shown the plan, returns False or raises, everything is as it was before.
-    With `dry` no file is written.
+    All or nothing: if `agree` returns False or raises, or the run is dry, the ledger stays as it was.
     """
-    recipe = builder.recipe
-    to = Destination(recipe.process, recipe.provider, recipe.base_url, recipe.model)
-    caps = ShardCaps.of(config, ledger.queue_limit(recipe.provider, recipe.base_url, recipe.model))
+    recipe = run.requests.recipe
+    destination = Destination(recipe.provider, recipe.base_url, recipe.model)
     made = Plan()
-    with suppress(_Undone), ShardWriter(to, ledger, workspace, caps, dry) as writer, ledger.transaction():
-        planner = _Planner(builder, ledger, config, writer, again, made)
-        for ask in asks:
-            planner.take(ask)
+    with (
+        suppress(_Discard),
+        RequestFileWriter(run, destination, limits_for(run, destination), options.dry) as writer,
+        run.ledger.transaction(),
+    ):
+        planner = _Planner(run, writer, options, made)
+        for document in documents:
+            planner.take(document)
         writer.close()
-        made.shards = writer.sizes
-        if not agree(made):
-            raise _Undone
+        made.tokens_by_batch = writer.tokens_by_batch
+        if not agree(made) or options.dry:
+            raise _Discard
     return made
 
 
 class _Planner:
-    """Decides ask by ask, and counts."""
+    """Decides question by question, and counts."""
 
-    def __init__(
-        self, builder: RequestBuilder, ledger: Ledger, config: Config, writer: ShardWriter, again: Again | None,
-        made: Plan,
-    ) -> None:  # fmt: skip
-        self._builder, self._ledger, self._config, self._writer = builder, ledger, config, writer
-        self._again, self._made = again, made
-        self._recipe = ledger.recipe_id(builder.recipe)
-        self._recipe_of = lru_cache(maxsize=256)(ledger.recipe)
-        self._new_generation = ledger.generation_of_again(builder.recipe.process) if again else 0
-        self._last, self._source = ("", 0), ""
-        self._asked: dict[tuple[int, int], CurrentAsk] = {}
+    def __init__(self, run: StageRun, writer: RequestFileWriter, options: PlanOptions, made: Plan) -> None:
+        self._run, self._ledger, self._writer, self._options, self._made = run, run.ledger, writer, options, made
+        self._recipe = run.ledger.asks.recipe_number(run.requests.recipe)
+        self._old_recipe = cache(run.ledger.asks.recipe)
+        self._new_generation = run.ledger.attempts.generation_for_again(run.process) if options.again else 0
+        self._current: dict[tuple[int, int], CurrentAsk] = {}  # of the document being planned
+        self._counted_pages: set[int] = set()
 
-    def take(self, ask: Ask) -> None:
-        key, before = self._builder.key(ask), self._before(ask)
-        same = before is not None and before.key == key
-        known = before.generation if before and same else self._ledger.generation(ask.process, key)
-        generation = known or 0
-        stand = NEVER_SENT if known is None else self._standing(ask.process, key, generation)
-        if self._again and self._again.includes(stand) and generation < self._new_generation:
-            generation = self._new_generation
-            stand = self._standing(ask.process, key, generation)
-        self._ledger.set_current(ask, key, generation, self._recipe, before)
-        setattr(self._made, stand.state, getattr(self._made, stand.state) + 1)
-        if stand.state == "given_up":
-            self._ledger.mark_dirty(ask.process, ask.source)  # MAX_ATTEMPTS may have been another before
-        if stand.state == "to_send":
-            tokens = self._send(ask, key, generation, stand)
-            replaced = before or self._of_page(ask.page)
-            if replaced and (replaced.key, replaced.generation) != (key, generation):
-                self._note_anew(ask, replaced, key, tokens)
+    def take(self, document: DocumentQuestions) -> None:
+        current = self._ledger.asks.of_document(self._run.process, document.source)
+        self._current = {(ask.page, ask.part): ask for ask in current}
+        self._counted_pages = set()
+        self._ledger.asks.drop(self._run.process, document.source, self._obsolete(document))
+        changed = [self._take(ask) for ask in document.asks]
+        if any(changed):
+            self._ledger.documents.mark_outdated(self._run.process, document.source)
+        self._made.pages += len(self._counted_pages)
+        self._made.documents += bool(self._counted_pages)
 
-    def _before(self, ask: Ask) -> CurrentAsk | None:
-        """What this part of the page asked until now. Looked up once for each document."""
-        if ask.source != self._source:
-            self._source = ask.source
-            self._asked = {(now.page, now.part): now for now in self._ledger.current(ask.process, ask.source)}
-        return self._asked.get((ask.page, ask.part))
+    def _obsolete(self, document: DocumentQuestions) -> list[tuple[int, int]]:
+        """The (page, part) that are not asked any more: the page is gone or was cut into other parts."""
+        asked = {(ask.page, ask.part) for ask in document.asks}
+        pages = {page for page, _ in asked}
+        return [
+            (page, part)
+            for page, part in self._current
+            if page not in document.open_pages or (page in pages and (page, part) not in asked)
+        ]
 
-    def _of_page(self, page: int) -> CurrentAsk | None:
-        """What any part of the page asked: it may have been cut otherwise."""
-        return next((now for now in self._asked.values() if now.page == page), None)
+    def _take(self, ask: Ask) -> bool:
+        """Returns whether the document must be written again."""
+        before = self._current.get((ask.page, ask.part))
+        ask_id, state = self._wanted(ask, before)
+        changed = self._ledger.asks.set_current(ask, ask_id, self._recipe, before)
+        setattr(self._made, state.state, getattr(self._made, state.state) + 1)
+        if state.state == "to_send":
+            tokens = self._send(ask, ask_id, state)
+            # The page may have been cut into other parts before.
+            replaced = before or next((old for old in self._current.values() if old.page == ask.page), None)
+            if replaced and replaced.id != ask_id:
+                self._count_asked_again(ask, replaced, ask_id, tokens)
+        # With another MAX_ATTEMPTS than before, a page that is given up now may have been pending.
+        return changed or state.state == "given_up"
 
-    def _standing(self, process: str, key: str, generation: int) -> Standing:
-        return standing(self._ledger.attempts(process, key, generation), self._config.max_attempts)
+    def _wanted(self, ask: Ask, before: CurrentAsk | None) -> tuple[AskId, AskState]:
+        """The question in the generation that counts, and its state."""
+        key = self._run.requests.key(ask)
+        if before and before.key == key:
+            known: int | None = before.generation
+        else:
+            known = self._ledger.attempts.generation(ask.process, key)
+        ask_id = AskId(ask.process, key, known or 0)
+        state = NEVER_SENT if known is None else self._state(ask_id)
+        repeatable = ("given_up",) if self._options.again == "failed" else ("given_up", "answered")
+        if self._options.again and state.state in repeatable and ask_id.generation < self._new_generation:
+            ask_id = ask_id._replace(generation=self._new_generation)
+            state = self._state(ask_id)
+        return ask_id, state
 
-    def _send(self, ask: Ask, key: str, generation: int, stand: Standing) -> int:
-        line = self._builder.line(ask, key, generation, stand.next_number, stand.larger_budget)
-        tokens = self._builder.tokens(ask)
-        check_size(ask, len(line), tokens, self._config)
-        number = self._writer.add(line, tokens)
-        self._ledger.add_attempt(ask.process, key, generation, stand.next_number, number, ask.expects, tokens)
+    def _state(self, ask: AskId) -> AskState:
+        return ask_state(self._ledger.attempts.of_ask(ask), self._run.config.max_attempts)
+
+    def _send(self, ask: Ask, ask_id: AskId, state: AskState) -> int:
+        """Write the request; returns its input tokens."""
+        attempt = ask_id.attempt(state.next_number)
+        line = self._run.requests.line(ask, attempt, state.larger_budget)
+        tokens = self._run.requests.tokens(ask)
+        limits = self._run.config
+        if len(line) > limits.max_bytes_per_batch or tokens > (limits.max_enqueued_tokens or tokens):
+            raise ConfigError(
+                f"Page {ask.page} of document '{ask.source}' ({len(line):,} bytes, {tokens:,} tokens) does not fit in "
+                "a batch: raise MAX_BYTES_PER_BATCH or MAX_ENQUEUED_TOKENS in config.yaml."
+            )
+        self._ledger.attempts.add(attempt, self._writer.add(line, tokens), ask.expects, tokens)
         self._made.first = self._made.first or ask
         self._made.tokens += tokens
-        self._made.documents += ask.source != self._last[0]
-        self._made.pages += (ask.source, ask.page) != self._last
-        self._last = ask.source, ask.page
+        self._counted_pages.add(ask.page)
         return tokens
 
-    def _note_anew(self, ask: Ask, before: CurrentAsk, key: str, tokens: int) -> None:
-        """Count an ask that takes the place of one that has its answer, or had it on the way."""
-        old = self._recipe_of(before.recipe)
-        stand = self._standing(ask.process, before.key, before.generation)
-        if stand.state not in ("answered", "in_flight") or self._ledger.is_waiting(ask.process, before):
+    def _count_asked_again(self, ask: Ask, old: CurrentAsk, ask_id: AskId, tokens: int) -> None:
+        """Count a question that replaces one that was answered or is in progress."""
+        unsent = self._ledger.attempts.is_unsent(old.id)
+        if self._state(old.id).state not in ("answered", "in_progress") or unsent:
             return
-        on_purpose = before.key == key
-        reason = "on purpose" if on_purpose else what_changed(old, self._builder.recipe, before.basis != ask.basis)
-        self._made.asked_anew[reason] += 1
-        self._made.anew_tokens += tokens
-        self._made.paid_anew += not on_purpose and "local" not in (old.provider, self._builder.recipe.provider)
+        recipe = self._old_recipe(old.recipe)
+        on_purpose = old.key == ask_id.key
+        reason = (
+            "--again"
+            if on_purpose
+            else what_changed(recipe, self._run.requests.recipe, input_changed=old.input_hash != ask.input_hash)
+        )
+        self._made.asked_again[reason] += 1
+        self._made.again_tokens += tokens
+        was_free = recipe.provider in PROVIDER_CLASSES and provider_class(recipe.provider).is_free
+        self._made.paid_again += not (on_purpose or was_free or self._run.provider.is_free)
 
 
-def check_not_lost(process: str, ledger: Ledger, workspace: Workspace) -> None:
-    """Raises ConsentError where batches were sent from here of which the ledger knows nothing: it was lost."""
-    noted = workspace.batch_ids(process)
-    known = {shard.batch_id or Path(shard.path).name.partition(".")[0] for shard in ledger.shards(process)}
-    ids = noted.read_text(encoding="utf-8").split() if noted.exists() else []
-    unknown = [name for name in ids if name not in known]
+def check_ledger_is_complete(run: StageRun) -> None:
+    """Raises ConsentError if batches were submitted from this folder that the ledger does not know."""
+    path = run.workspace.batch_ids(run.process)
+    known = {batch.batch_id or Path(batch.path).name.partition(".")[0] for batch in run.batches()}
+    ids = path.read_text(encoding="utf-8").split() if path.exists() else []
+    unknown = [batch_id for batch_id in ids if batch_id not in known]
     if unknown:
+        more = " …" if len(unknown) > 1 else ""
+        batches = counted(len(unknown), "batch", "batches")
         raise ConsentError(
-            f"{noted} names {len(unknown)} batches of which {ledger.path} knows nothing: it is not the one of before. "
-            f"Bring their answers in with  python retrieve_results.py --process {process} --results {unknown[0]}"
-            f"{' …' if len(unknown) > 1 else ''} , or add --yes to ask (and pay for) their pages anew."
+            f"{path} lists {batches} that {run.ledger.path} does not know: the ledger was replaced or lost. Import "
+            f"the answers with  python retrieve_results.py --process {run.process} --results {unknown[0]}{more} , or "
+            "add --yes to ask (and pay for) these pages again."
         )
 
 
-def what_changed(old: Recipe, new: Recipe, text_changed: bool) -> str:
-    """Why an answered page is asked anew, in a few words."""
-    cut_otherwise = (old.max_page_tokens, old.page_context_chars) != (new.max_page_tokens, new.page_context_chars)
+def what_changed(old: Recipe, new: Recipe, input_changed: bool) -> str:
+    """Why an answered page would be asked again, in a few words."""
+    chunks_changed = (old.max_page_tokens, old.page_context_chars) != (new.max_page_tokens, new.page_context_chars)
+    input_name = "the text changed" if new.process == "extraction" else "the page or its datasets changed"
     reasons = {
         "another provider": (old.provider, old.base_url) != (new.provider, new.base_url),
         "another model": old.model != new.model,
         "the prompt changed": old.prompt_sha256 != new.prompt_sha256,
         "the answer format changed": old.schema_sha256 != new.schema_sha256,
         "the parameters changed": old.params != new.params,
-        "pages are cut or shown differently": cut_otherwise,
-        "the text changed" if new.process == "extraction" else "what it asks about changed": text_changed
-        and not cut_otherwise,
+        "MAX_PAGE_TOKENS or PAGE_CONTEXT_CHARS changed": chunks_changed,
+        input_name: input_changed and not chunks_changed,
     }
     return ", ".join(reason for reason, holds in reasons.items() if holds) or "the endpoint changed"
 
 
-def drop_outdated_local(process: str, ledger: Ledger) -> None:
-    """Give up local batches that nobody asks for any more: they are not paid for, and would take their time."""
-    outcome = Outcome("cancelled", message="asked differently since")
-    for shard in ledger.shards(process, "submitted"):
-        if shard.provider == "local" and not ledger.wanted_attempts(shard.id):
-            with ledger.transaction():
-                ledger.close_shard(shard.id, outcome, "cancelled")
+def drop_obsolete_free_batches(run: StageRun) -> None:
+    """End batches that are answered here and that no page asks any more: they cost nothing, but would take time."""
+    if not run.provider.answers_here:
+        return
+    outcome = Outcome("cancelled", message="the question has changed since")
+    for batch in run.batches("submitted"):
+        if batch.server == run.provider.server and not run.ledger.attempts.wanted_in_batch(batch.id):
+            with run.ledger.transaction():
+                run.ledger.batches.close(batch.id, outcome, "cancelled")

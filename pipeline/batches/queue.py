@@ -1,63 +1,76 @@
-"""How much a provider queues: what we may have on its way, and what we learn when it refuses more."""
+"""How many input tokens a provider queues: what may be in progress, and what is learned when it refuses more."""
 
 from __future__ import annotations
 
-from pipeline.batches.ledger import Ledger, Shard
-from pipeline.batches.shards import ShardCaps, send_again
-from pipeline.config import Config
+import json
+
+from pipeline.batches.request_files import Limits, RequestFileWriter, limits_for, request_lines
+from pipeline.batches.session import StageRun
+from pipeline.ledger.batches import Batch, Destination
+from pipeline.ledger.ids import AttemptId
 from pipeline.providers.base import ENDED, BatchInfo
-from pipeline.workspace import Workspace
 
 REFUSED = "token_limit_exceeded"
 
 
+def was_refused(info: BatchInfo) -> bool:
+    """Whether a batch failed only because the provider's queue was full. Nothing of it was answered or billed."""
+    return info.status == "failed" and REFUSED in (info.message or "")
+
+
 class Queue:
-    """The input tokens that are queued for one model, against MAX_ENQUEUED_TOKENS and what was refused before."""
+    """The input tokens that are queued for one model, compared with MAX_ENQUEUED_TOKENS and with past refusals."""
 
-    def __init__(self, ledger: Ledger, config: Config) -> None:
-        self._ledger, self._config = ledger, config
+    def __init__(self, run: StageRun) -> None:
+        self._run, self._batches = run, run.ledger.batches
 
-    def has_room(self, shard: Shard) -> bool:
-        """A shard that is alone is always tried: whether it is too large, only the provider can tell."""
-        others, limit = self._others(shard), self.limit(*_place(shard))
-        return not others or limit is None or sum(other.tokens for other in others) + shard.tokens <= limit
+    def has_room(self, batch: Batch) -> bool:
+        """A batch that is alone is always submitted: only the provider knows whether it is too large."""
+        others, limit = self._queued_beside(batch), self.limit(batch.destination)
+        return not others or limit is None or sum(other.tokens for other in others) + batch.tokens <= limit
 
-    def limit(self, provider: str, base_url: str, model: str) -> int | None:
-        """Input tokens, or None where there is no limit that we know of."""
-        if provider == "local":
-            return None
-        return ShardCaps.of(self._config, self._ledger.queue_limit(provider, base_url, model)).max_tokens
+    def limit(self, destination: Destination) -> int | None:
+        """Input tokens that may be queued there, or None if no limit is known."""
+        return limits_for(self._run, destination).max_tokens if self._run.provider.has_queue else None
 
-    def passed(self, shard: Shard) -> None:
-        """The provider has taken this shard into its queue: remember the size if it is more than we knew of."""
-        learned = self._ledger.queue_limit(*_place(shard))
-        if learned is not None and shard.tokens > learned:
-            self._ledger.set_queue_limit(*_place(shard), shard.tokens)
+    def note_accepted(self, batch: Batch) -> None:
+        """The provider has queued this batch: remember its size if that is more than what was known."""
+        learned = self._batches.queue_limit(batch.destination)
+        if learned is not None and batch.tokens > learned:
+            self._batches.set_queue_limit(batch.destination, batch.tokens)
 
-    def refused(self, shard: Shard, workspace: Workspace) -> bool:
-        """Line the requests up again; in halves where nothing else of ours was in the way.
+    def send_again(self, batch: Batch) -> bool:
+        """Put the requests of a refused batch into new files; smaller ones if no other batch of ours was queued.
 
-        Called inside a transaction, after the attempts have got their outcome. Returns False for a single request that
-        is refused while nothing else of ours is queued: it is left to a later run.
+        Called inside the transaction in which the old attempts got their outcome. Returns False for a single request
+        that was refused although no other batch of ours was queued. It is left to a later run.
         """
-        others = sum(other.tokens for other in self._others(shard))
-        if not others and shard.requests == 1:
+        others = sum(other.tokens for other in self._queued_beside(batch))
+        if not others and batch.requests == 1:
             return False
-        most = max(others, shard.tokens) if others else (shard.tokens + 1) // 2
-        self._ledger.set_queue_limit(*_place(shard), most)
-        send_again(shard, ShardCaps.of(self._config, most), self._ledger, workspace)
+        limit = max(others, batch.tokens) if others else (batch.tokens + 1) // 2
+        self._batches.set_queue_limit(batch.destination, limit)
+        ledger = self._run.ledger
+        with RequestFileWriter(self._run, batch.destination, Limits.of(self._run.config, limit)) as writer:
+            for attempt_id, line in request_lines(self._run.workspace.root / batch.path):
+                if attempt_id and self._is_unanswered(attempt_id):
+                    again = attempt_id._replace(number=attempt_id.number + 1)
+                    renamed = json.loads(line) | {"custom_id": again.custom_id}
+                    expects, tokens = ledger.attempts.expected(attempt_id)
+                    number = writer.add(json.dumps(renamed, separators=(",", ":")).encode("ascii") + b"\n", tokens)
+                    ledger.attempts.add(again, number, expects, tokens)
+            writer.close()
         return True
 
-    def _others(self, shard: Shard) -> list[Shard]:
-        """Our batches that take up room in the same queue."""
-        sent = (other for other in self._ledger.shards(state="submitted") if _place(other) == _place(shard))
-        return [other for other in sent if other.id != shard.id and other.status not in ENDED]
+    def _is_unanswered(self, attempt: AttemptId) -> bool:
+        """Whether some page still asks this, and there is neither an accepted answer nor a later attempt."""
+        if not self._run.ledger.asks.is_current(attempt.ask):
+            return False
+        attempts = self._run.ledger.attempts.of_ask(attempt.ask)
+        return all(other.outcome != "ok" and other.number <= attempt.number for other in attempts)
 
-
-def _place(shard: Shard) -> tuple[str, str, str]:
-    return shard.provider, shard.base_url, shard.model
-
-
-def was_refused(info: BatchInfo) -> bool:
-    """Whether a batch failed only because the provider's queue was full: nothing of it was run or billed."""
-    return info.status == "failed" and REFUSED in (info.message or "")
+    def _queued_beside(self, batch: Batch) -> list[Batch]:
+        """Our other batches in the same queue."""
+        submitted = self._batches.all(state="submitted")
+        same = (other for other in submitted if other.destination == batch.destination)
+        return [other for other in same if other.id != batch.id and other.status not in ENDED]

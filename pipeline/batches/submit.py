@@ -1,107 +1,92 @@
-"""Out: every written shard becomes exactly one batch, whatever happens on the way."""
+"""Every request file becomes exactly one batch, whatever happens in between."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.batches.ledger import Ledger, Shard
 from pipeline.batches.queue import Queue
-from pipeline.batches.shards import tidy_unsent
-from pipeline.config import Config
+from pipeline.batches.request_files import update_unsent_files
+from pipeline.batches.session import StageRun
 from pipeline.errors import ProviderError, UnsettledError
-from pipeline.providers.base import ENDED, BatchInfo, BatchProvider
-from pipeline.workspace import Workspace, append_line
+from pipeline.files import append_line
+from pipeline.ledger.batches import Batch
+from pipeline.providers.base import ENDED, BatchInfo
+from pipeline.words import counted
 
 
-def unsent(process: str, ledger: Ledger, provider: BatchProvider) -> list[Shard]:
-    """The shards of a stage that are for this provider and have no batch yet."""
-    shards = (shard for shard in ledger.shards(process) if shard.unsent)
-    return [shard for shard in shards if shard.is_for(provider.kind, provider.base_url)]
+def submit(run: StageRun, report_progress: Callable[[int], object]) -> list[Batch]:
+    """Upload and start what was not sent, as long as the provider's queue has room. The rest waits.
 
-
-def submit(
-    process: str, ledger: Ledger, workspace: Workspace, provider: BatchProvider, config: Config,
-    done: Callable[[int], object] = lambda requests: None,
-) -> list[Shard]:  # fmt: skip
-    """Upload and start what is unsent, as long as the provider's queue has room; the rest waits in the ledger.
-
-    `done` is told the requests of each batch. Returns the shards that were started.
-    Raises ProviderError where the provider refuses, UnsettledError where it cannot be known whether it agreed.
+    `report_progress` gets the number of requests of each batch. Returns the batches that were started.
+    Raises ProviderError if the provider refuses, UnsettledError if it is unknown whether it accepted.
     """
-    note_batch_ids(process, ledger, workspace)
-    tidy_unsent(ledger, workspace, config)
-    queue, looked = Queue(ledger, config), False
-    sent: list[Shard] = []
-    for shard in unsent(process, ledger, provider):
-        if not queue.has_room(shard) and not looked:
-            _look(ledger, provider)
-            looked = True
-        if not queue.has_room(shard) or _has_failed(process, ledger):
+    write_batch_ids(run)
+    update_unsent_files(run)
+    queue, asked_for_status = Queue(run), False
+    started: list[Batch] = []
+    for batch in run.unsent():
+        if not queue.has_room(batch) and not asked_for_status:
+            _update_submitted(run)
+            asked_for_status = True
+        # A batch that the provider rejected has to be collected before more of the same is sent.
+        if not queue.has_room(batch) or any(sent.status == "failed" for sent in run.batches("submitted")):
             break
-        _submit(shard, ledger, workspace, provider)
-        done(shard.requests)
-        sent.append(shard)
-    return sent
+        _submit(run, batch)
+        report_progress(batch.requests)
+        started.append(batch)
+    return started
 
 
-def note_batch_ids(process: str, ledger: Ledger, workspace: Workspace) -> None:
-    """Write down in <process>_batches.txt every batch of the ledger that is not there yet."""
-    path = workspace.batch_ids(process)
-    noted = set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
-    for shard in ledger.shards(process):
-        if shard.batch_id and shard.batch_id not in noted:
-            append_line(path, shard.batch_id)
+def write_batch_ids(run: StageRun) -> None:
+    """Add to <process>_batches.txt every batch of the ledger that is missing there."""
+    path = run.workspace.batch_ids(run.process)
+    listed = set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+    for batch in run.batches():
+        if batch.batch_id and batch.batch_id not in listed:
+            append_line(path, batch.batch_id)
 
 
-def _has_failed(process: str, ledger: Ledger) -> bool:
-    """Whether a batch was not let in, and has to be looked at before more is sent."""
-    return any(shard.status == "failed" for shard in ledger.shards(process, "submitted"))
-
-
-def _look(ledger: Ledger, provider: BatchProvider) -> None:
-    """Batches that have ended since take no room any more, whether their answers are here or not."""
-    for shard in ledger.shards(state="submitted"):
-        if shard.is_for(provider.kind, provider.base_url) and shard.status not in ENDED:
-            ledger.update_shard(shard.id, **told(provider.status(shard.batch_id or "")))
-
-
-def told(info: BatchInfo) -> dict[str, str | int | None]:
-    """What a provider says of a batch, as the ledger keeps it."""
+def as_recorded(info: BatchInfo) -> dict[str, str | int | None]:
+    """What a provider reports about a batch, as the ledger keeps it."""
     names = ("status", "message", "created", "since", "expires", "done", "failed", "output_file_id", "error_file_id")
     return {name: getattr(info, name) for name in names}
 
 
-def _submit(shard: Shard, ledger: Ledger, workspace: Workspace, provider: BatchProvider) -> None:
-    file_id = shard.file_id
+def _update_submitted(run: StageRun) -> None:
+    """Batches of any stage that have ended since take no room in the queue, even before they are collected."""
+    for batch in run.ledger.batches.all(state="submitted"):
+        if batch.server == run.provider.server and batch.status not in ENDED:
+            run.ledger.batches.update(batch.id, **as_recorded(run.provider.status(batch.batch_id or "")))
+
+
+def _submit(run: StageRun, batch: Batch) -> None:
+    """Each step is in the ledger before the next one begins, so that it can be continued after a crash."""
+    file_id = batch.file_id
     if file_id is None:
-        file_id = provider.upload(workspace.root / shard.path)
-        ledger.update_shard(shard.id, state="uploaded", file_id=file_id)
-    info: BatchInfo | None
-    if shard.state == "creating":
-        info = provider.find(file_id)
-        if info is None:
-            raise _unsettled(shard)
-    else:
-        info = _create(shard, file_id, ledger, provider)
-    ledger.update_shard(shard.id, state="submitted", batch_id=info.id, **told(info))
-    append_line(workspace.batch_ids(shard.process), info.id)
+        file_id = run.provider.upload(run.workspace.root / batch.path)
+        run.ledger.batches.update(batch.id, state="uploaded", file_id=file_id)
+    info = run.provider.find(file_id) if batch.state == "creating" else _create(run, batch, file_id)
+    if info is None:
+        raise _unsettled(batch, file_id)
+    run.ledger.batches.update(batch.id, state="submitted", batch_id=info.id, **as_recorded(info))
+    append_line(run.workspace.batch_ids(run.process), info.id)
 
 
-def _create(shard: Shard, file_id: str, ledger: Ledger, provider: BatchProvider) -> BatchInfo:
-    ledger.update_shard(shard.id, state="creating")
+def _create(run: StageRun, batch: Batch, file_id: str) -> BatchInfo:
+    run.ledger.batches.update(batch.id, state="creating")
     try:
-        return provider.create(file_id, {"process": shard.process, "shard": str(shard.id)})
+        return run.provider.create(file_id, {"process": run.process, "part": str(batch.id)})
     except UnsettledError as error:
-        raise _unsettled(shard, f" {error}") from None
+        raise _unsettled(batch, file_id, f" ({error})") from None
     except ProviderError:
-        ledger.update_shard(shard.id, state="uploaded")  # a plain no: nothing was made
+        run.ledger.batches.update(batch.id, state="uploaded")  # a clear refusal: there is no batch
         raise
 
 
-def _unsettled(shard: Shard, why: str = "") -> UnsettledError:
+def _unsettled(batch: Batch, file_id: str, cause: str = "") -> UnsettledError:
     return UnsettledError(
-        f"It cannot be known whether {shard.path} ({shard.requests} requests) became a batch, and it is not sent again "
-        "unasked, because that might be paid twice. Look at the provider's list of batches for one with the input "
-        f"file {shard.file_id}: if it is there, run  python batch_status.py --resolve {shard.id} sent:<batch id>  , "
-        f"if not,  python batch_status.py --resolve {shard.id} lost .{why}"
+        f"It is unknown whether {batch.path} ({counted(batch.requests, 'request')}) became a batch, because the "
+        f"provider's reply was lost{cause}. It is not sent again, because it might be paid for twice. Look in the "
+        f"provider's list of batches for the input file {file_id}: if it is there, run  python batch_status.py "
+        f"--resolve {batch.id} sent:<batch id> , if not, run  python batch_status.py --resolve {batch.id} lost ."
     )

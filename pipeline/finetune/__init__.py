@@ -1,4 +1,4 @@
-"""Final labels -> training data for a model of one's own."""
+"""Training data for a fine-tuned model, made from the final labels."""
 
 from pipeline.config import SPLITS
 from pipeline.finetune.generate import generate, split_of

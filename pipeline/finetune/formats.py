@@ -1,21 +1,25 @@
-"""The rows in the forms in which trainers take them."""
+"""The formats of a training row."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipeline.finetune.examples import Example
+from pipeline.processes import FIRST
 from pipeline.records import Page
-from pipeline.stages import STAGES
-from pipeline.stages.pieces import whole
+from pipeline.stages import get_stage
+from pipeline.text.chunks import whole_page
 
 Format = Literal["openai", "sharegpt", "alpaca"]
-FORMATS: tuple[Format, ...] = ("openai", "sharegpt", "alpaca")
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def row(example: Example, system: str, form: Format) -> dict[str, Any]:
-    """One line of a training file. OpenAI refuses keys that it does not know, so who labelled it stands beside it."""
-    question = STAGES["extraction"].content(whole(Page(page=example.page, text=example.text)))
+    """One line of a training file. `system`: the system prompt.
+
+    Rows in OpenAI's format have no provenance, because OpenAI refuses unknown keys.
+    """
+    question = get_stage(FIRST).content(whole_page(Page(page=example.page, text=example.text)))
     answer = example.answer.model_dump_json()
     if form == "openai":
         messages = [("system", system), ("user", question), ("assistant", answer)]
@@ -27,5 +31,5 @@ def row(example: Example, system: str, form: Format) -> dict[str, Any]:
 
 
 def provenance(example: Example) -> dict[str, Any]:
-    """Where a row comes from, and who says that it is right."""
+    """The page that a row comes from, and who labelled it: `pipeline`, `person:NAME` or both."""
     return {"source": example.source, "page": example.page, "part": example.part, "label": example.label}

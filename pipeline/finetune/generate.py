@@ -1,4 +1,4 @@
-"""Walks the final labels and writes train, valid and test, and the card that says what is in them."""
+"""Writing train.jsonl, valid.jsonl and test.jsonl from the final labels, with a dataset card."""
 
 from __future__ import annotations
 
@@ -7,141 +7,150 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from pipeline.config import SPLITS, Config, Split
-from pipeline.documents.discover import load_text, manifest_entries
 from pipeline.errors import StageOrderError
-from pipeline.finetune.card import Card, write_card
-from pipeline.finetune.choice import Choice
+from pipeline.files import ReplacedFile, replacing, write_atomic
+from pipeline.finetune.dataset_card import DatasetCard, write_card
 from pipeline.finetune.duplicates import HeldOut
-from pipeline.finetune.examples import Example, Judge, Judged, examples
+from pipeline.finetune.examples import Example, PageFilter, TrainingPage, examples
 from pipeline.finetune.formats import Format, provenance, row
-from pipeline.labels import PageLabel, load_labels
-from pipeline.merge import load_document
+from pipeline.finetune.negatives import NegativeSampler
+from pipeline.processes import FINAL
 from pipeline.records import Document
-from pipeline.stages.base import read_prompt
-from pipeline.workspace import ReplacedFile, Workspace, replacing, write_atomic
+from pipeline.review.labels import load_labels
+from pipeline.stages.prompts import read_prompt
+from pipeline.store import load_document, load_text, manifest_entries
+from pipeline.workspace import Workspace
 
 PROMPT = "extraction_finetuned"
 
 
-@dataclass
-class Made:
-    """Counts: rows by (split, positive or negative), pages left out by reason, documents by split."""
+@dataclass(frozen=True)
+class Generated:
+    """What was written. `documents`: with final labels, by split. `has_histogram`: whether the card has one.
 
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    documents: Counter[str] = field(default_factory=Counter)
-
-
-def generate(config: Config, workspace: Workspace, form: Format = "openai", only_reviewed: bool = False) -> Made:
-    """Write train, valid and test, and beside them the system prompt, where each row comes from, and a card.
-
-    Raises StageOrderError where no document has been through the reasoning stage, LabelError.
+    `card.left_out`: pages that were left out, by reason.
     """
-    work = _Work(config, workspace, form, only_reviewed)
-    work.write()
-    return work.made
+
+    card: DatasetCard
+    documents: Counter[str]
+    has_histogram: bool
 
 
-class _Work:
-    """Two walks over the held-out splits, then two over train: what there is to choose from, then what was chosen."""
+def generate(config: Config, workspace: Workspace, form: Format = "openai", only_reviewed: bool = False) -> Generated:
+    """Write the three splits and, beside them, the system prompt, the provenance of each row, and a dataset card.
+
+    `only_reviewed`: use only pages that a person has completed. Raises StageOrderError if no document has final labels,
+    LabelError, WorkspaceError.
+    """
+    generator = _Generator(config, workspace, form, only_reviewed)
+    generator.write_splits()
+    write_atomic(workspace.finetune / "system_prompt.md", generator.system.encode() + b"\n")
+    has_histogram = write_card(generator.card, form, workspace.finetune)
+    return Generated(generator.card, generator.documents, has_histogram)
+
+
+class _Generator:
+    """Reads the documents twice for each group of splits: first to sample the negatives, then to write the rows.
+
+    The memory that is needed does not grow with the number of documents, except for the sketch of valid and test.
+    """
 
     def __init__(self, config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> None:
-        self.made = Made()
         self._config, self._workspace, self._form, self._only_reviewed = config, workspace, form, only_reviewed
-        self._system = read_prompt(config, PROMPT)
-        self._labels: dict[tuple[str, int], PageLabel] = load_labels(workspace)
-        self._held_out, self._card = HeldOut(), Card()
+        self._labels, self._held_out = load_labels(workspace), HeldOut()
+        self.system, self.card, self.documents = read_prompt(config, PROMPT), DatasetCard(), Counter[str]()
 
-    def write(self) -> None:
-        """Raises StageOrderError."""
-        folder = self._workspace.finetune
+    def write_splits(self) -> None:
+        """Write all rows. Raises StageOrderError if there are no final labels; then it writes nothing."""
         with ExitStack() as stack:
             names = [f"{split}{kind}" for split in SPLITS for kind in ("", ".sources")]
-            files = {name: stack.enter_context(replacing(folder / f"{name}.jsonl")) for name in names}
-            for splits in (SPLITS[1:], SPLITS[:1]):  # train last: it must not repeat what the others hold
-                with closing(Choice(self._config.negatives_per_positive)) as choice:
-                    self._look(splits, choice)
-                    for split, example in self._chosen(splits, choice):
+            paths = {name: self._workspace.finetune / f"{name}.jsonl" for name in names}
+            files = {name: stack.enter_context(replacing(path)) for name, path in paths.items()}
+            # Train comes last, because it must not contain pages of the other splits.
+            for splits in (SPLITS[1:], SPLITS[:1]):
+                with closing(NegativeSampler(self._config.negatives_per_positive)) as sampler:
+                    self._sample(splits, sampler)
+                    for split, example in self._examples(splits, sampler):
                         self._write(split, example, files)
-            if not self.made.documents:
+            if not self.documents:
                 raise StageOrderError(
-                    "There are no final labels yet: run  python run_batch.py --process reasoning  "
-                    "and  python retrieve_results.py --process reasoning  first."
+                    f"There are no final labels yet: run  python run_batch.py --process {FINAL}  and  "
+                    f"python retrieve_results.py --process {FINAL}  first."
                 )
-        write_atomic(folder / "system_prompt.md", self._system.encode() + b"\n")
-        write_card(self._card, self.made.left_out, self._form, folder)
 
-    def _look(self, splits: Sequence[Split], choice: Choice) -> None:
-        """Count the positives, and rank what could be a negative."""
-        for split, sha256, document in self._documents(splits, "Looking at labels"):
-            self.made.documents[split] += 1
-            self._card.add_document(document)
-            for judged in self._judged(split, document, self.made.left_out):
-                if judged.kind == "positive":
-                    choice.positive(split)
+    def _sample(self, splits: Sequence[Split], sampler: NegativeSampler) -> None:
+        """Count the positive pages of these splits and sample their negatives."""
+        for split, sha256, document in self._split_documents(splits, "Selecting pages"):
+            self.documents[split] += 1
+            self.card.add_document(document)
+            for page in self._training_pages(split, document, self.card.left_out):
+                if page.kind == "positive":
+                    sampler.add_positive(split)
                 else:
-                    choice.negative(split, judged.hardness, document.source, sha256, judged.page.page)
-        self._leave_out("a page without a dataset, over NEGATIVES_PER_POSITIVE", choice.decide())
+                    sampler.add_negative(split, page.hardness, document.source, sha256, page.page.page)
+        if too_many := sampler.sample():
+            self.card.left_out["more negatives than NEGATIVES_PER_POSITIVE allows"] += too_many
 
-    def _chosen(self, splits: Sequence[Split], choice: Choice) -> Iterator[tuple[Split, Example]]:
-        most = self._config.max_seq_tokens
-        for split, _, document in self._documents(splits, f"Writing {' and '.join(splits)}"):
-            for judged in self._judged(split, document, Counter()):
-                if judged.kind == "positive" or choice.takes(document.source, judged.page.page):
-                    made, parts = examples(document.source, judged, self._system, most)
-                    self._leave_out("a part, without a mention, of a long page that has some", parts)
-                    yield from ((split, example) for example in made)
+    def _examples(self, splits: Sequence[Split], sampler: NegativeSampler) -> Iterator[tuple[Split, Example]]:
+        for split, _, document in self._split_documents(splits, f"Writing {' and '.join(splits)}"):
+            # The reasons were counted by `_sample`.
+            for page in self._training_pages(split, document, Counter()):
+                if page.kind == "positive" or sampler.is_chosen(document.source, page.page.page):
+                    rows, left_out = examples(document.source, page, self.system, self._config.max_seq_tokens)
+                    self.card.left_out_parts += left_out
+                    yield from ((split, example) for example in rows)
 
     def _write(self, split: Split, example: Example, files: Mapping[str, ReplacedFile]) -> None:
         if split != "train":
             self._held_out.add(example.text)
-        made = row(example, self._system, self._form)
+        made = row(example, self.system, self._form)
         files[split].write(json.dumps(made).encode("ascii") + b"\n")
         files[f"{split}.sources"].write(json.dumps(provenance(example)).encode("ascii") + b"\n")
-        self.made.rows[split, example.kind] += 1
-        self._card.add(split, example, made)
+        self.card.add_row(split, example, made)
 
-    def _documents(self, splits: Sequence[Split], what: str) -> Iterator[tuple[Split, str, Document]]:
+    def _split_documents(self, splits: Sequence[Split], title: str) -> Iterator[tuple[Split, str, Document]]:
+        """The documents of these splits that have final labels, with the hash of their PDF."""
         entries = manifest_entries(self._workspace)
-        for entry in tqdm(entries, desc=what, unit=" papers", leave=False, disable=None):
+        for entry in tqdm(entries, desc=title, unit=" papers", leave=False, disable=None):
             sha256 = entry.sha256 or ""
             split = split_of(sha256, self._config.split, self._config.split_seed)
             if split in splits and not entry.problem:
-                document = load_document(self._workspace, "reasoning", entry.source)
+                document = load_document(self._workspace, FINAL, entry.source)
                 if document:
                     yield split, sha256, document
 
-    def _judged(self, split: Split, document: Document, left_out: Counter[str]) -> Iterator[Judged]:
+    def _training_pages(self, split: Split, document: Document, left_out: Counter[str]) -> Iterator[TrainingPage]:
+        """The pages of a document that can be used. Counts the others in `left_out`, by reason."""
         text = load_text(self._workspace, document.source)
         if document.text_sha256 != text.digest():
-            left_out["the paper has changed since: run  retrieve_results.py --process reasoning"] += text.n_pages
+            reason = f"the paper has changed since it was processed: run  python retrieve_results.py --process {FINAL}"
+            left_out[reason] += text.n_pages
             return
-        judge = Judge(document, text, self._labels, self._only_reviewed)
+        page_filter = PageFilter(document, text, self._labels, self._only_reviewed)
         for page in text.pages:
-            judged = judge.judge(page)
-            if isinstance(judged, str):
-                left_out[judged] += 1
-            elif split == "train" and self._held_out.nearly_has(page.text):
-                left_out["nearly the same as a page of valid or test"] += 1
+            checked = page_filter.check(page)
+            if isinstance(checked, str):
+                left_out[checked] += 1
+            elif split == "train" and self._held_out.has_near_duplicate(page.text):
+                left_out["near-duplicate of a page in valid or test"] += 1
             else:
-                yield judged
-
-    def _leave_out(self, why: str, pages: int) -> None:
-        if pages:
-            self.made.left_out[why] += pages
+                yield checked
 
 
 def split_of(sha256: str, shares: Mapping[Split, float], seed: int) -> Split:
-    """The split of a document, from the hash of its PDF: neither its name nor its neighbours can move it."""
-    place = int(hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()[:13], 16) / 16**13
-    place *= sum(shares.get(split, 0.0) for split in SPLITS)
+    """The split of a document. It depends on the hash of its PDF only, so no other paper and no name can change it.
+
+    `shares`: relative sizes of the splits; their sum need not be 1.
+    """
+    position = int(hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()[:13], 16) / 16**13
+    position *= sum(shares.get(split, 0.0) for split in SPLITS)
     for split in SPLITS:
-        place -= shares.get(split, 0.0)
-        if place < 0:
+        position -= shares.get(split, 0.0)
+        if position < 0:
             return split
     return SPLITS[0]

@@ -1,20 +1,26 @@
-"""What a provider of batches has to do. Providers know nothing of datasets."""
+"""What a provider of batches must be able to do. Providers know nothing about datasets or stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
+
+from pipeline.clock import Clock
+from pipeline.config import Config
+from pipeline.records import Outcome
+from pipeline.workspace import Workspace
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
-    """A batch as its provider tells of it. Counts are None where it does not say; moments are in seconds (Unix).
+    """A batch as its provider describes it. Counts are None if it gives none. Times are in seconds (Unix).
 
-    `since`: when it came to its status.
+    `since`: when the batch got its status.
     """
 
     id: str
@@ -32,68 +38,121 @@ class BatchInfo:
 
     @property
     def ended(self) -> bool:
-        """A status that nobody has heard of means that it is still running."""
+        """An unknown status means that the batch is still running."""
         return self.status in ENDED
 
 
-class BatchProvider(Protocol):
-    """Errors that the user can mend are raised as ProviderError."""
+@dataclass(frozen=True)
+class Prompt:
+    """What all requests of a stage have in common: the system prompt and the JSON schema of the answer."""
 
-    kind: str
+    process: str
+    system: str
+    schema_name: str
+    schema: dict[str, Any]
+
+
+class RequestFormat(ABC):
+    """The requests of one stage in the provider's format.
+
+    `params`: the parameters sent with each request. `answer_format`: the schema in the form in which it is sent.
+    `output_limit`: most output tokens of an answer, or None.
+    """
+
+    model: str
+    endpoint: str
+    params: dict[str, Any]
+    answer_format: dict[str, Any]
+    output_limit: int | None
+
+    @abstractmethod
+    def body(self, content: str, expects: int, larger_budget: bool = False) -> dict[str, Any]:
+        """The request that asks `content`.
+
+        `expects`: number of verdicts in the answer (0: any). `larger_budget`: doubles the limit of output tokens.
+        """
+
+    @abstractmethod
+    def line(self, custom_id: str, content: str, expects: int, larger_budget: bool = False) -> bytes:
+        """The same request as one line of a request file: a JSON object with the key `custom_id`."""
+
+
+class BatchProvider(ABC):
+    """A provider of batches. Problems that the user can fix are raised as ProviderError or ConfigError."""
+
+    kind: ClassVar[str]  # the value of PROVIDER
+    is_free: ClassVar[bool] = False  # answers cost nothing
+    has_queue: ClassVar[bool] = True  # limits the input tokens that are queued
+    answers_here: ClassVar[bool] = False  # `work` answers the batches, in run_batch.py itself
+    wants_examples: ClassVar[bool] = False  # needs the worked examples in the prompt (PROMPT_EXAMPLES: auto)
     base_url: str
 
-    def ready(self) -> None:
-        """Raises ConfigError where something is missing that is needed to send, such as a key."""
-        ...
+    @abstractmethod
+    def __init__(self, config: Config, workspace: Workspace, clock: Clock) -> None: ...
 
-    def body(self, process: str, response_format: dict[str, Any]) -> dict[str, Any]:
-        """Model, response format and parameters of a stage's requests, in the order in which they are sent."""
-        ...
+    @property
+    def server(self) -> tuple[str, str]:
+        """What identifies the server: batches of another one are not touched."""
+        return self.kind, self.base_url
 
-    def fitted(self, body: dict[str, Any], expects: int) -> dict[str, Any]:
-        """`body` fitted to a request whose answer has to have `expects` rows (0: any number), before it is sent."""
-        ...
+    # The format
 
+    @abstractmethod
+    def request_format(self, prompt: Prompt) -> RequestFormat:
+        """How the requests of a stage look. Raises ConfigError if no model is set for it."""
+
+    @abstractmethod
+    def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
+        """(custom id, outcome) of one row of a result file."""
+
+    # Batches
+
+    @abstractmethod
+    def check_ready(self) -> None:
+        """Raises ConfigError if something is missing that is needed to send requests, such as a key."""
+
+    @abstractmethod
     def probe(self, body: dict[str, Any]) -> None:
-        """Find out with one cheap request whether `body` would be refused."""
-        ...
+        """Send one cheap request to find out whether `body` would be refused. Raises ProviderError if it would."""
 
+    @abstractmethod
     def upload(self, path: Path) -> str:
-        """The id of the uploaded file."""
-        ...
+        """Upload a request file; returns its id."""
 
+    @abstractmethod
     def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
-        """Make a batch of an uploaded file, once. Raises UnsettledError where it may or may not have been made."""
-        ...
+        """Create a batch from an uploaded file, once. Raises UnsettledError if it may or may not exist."""
 
+    @abstractmethod
     def find(self, file_id: str) -> BatchInfo | None:
-        """The batch that was made of an uploaded file, if the provider knows of one."""
-        ...
+        """The batch that was created from an uploaded file, if the provider knows one."""
 
+    @abstractmethod
     def status(self, batch_id: str) -> BatchInfo:
-        """How a batch is doing. Raises UnknownBatchError where the provider does not know it."""
-        ...
+        """Raises UnknownBatchError if the provider does not know the batch."""
 
+    @abstractmethod
     def cancel(self, batch_id: str) -> BatchInfo:
-        """Ask for the end of a batch; what it has answered is kept. One that has ended is told as it is."""
-        ...
+        """Cancel a batch. Its answers so far are kept. A batch that has ended stays as it is."""
 
-    def size(self, file_id: str) -> int:
-        """Bytes of a file that the provider keeps. Raises UnknownBatchError where there is none of that id."""
-        ...
-
-    def delete(self, file_id: str) -> None:
-        """Delete a file there."""
-        ...
-
+    @abstractmethod
     def list(self) -> Iterator[BatchInfo]:
         """All batches that this key can see, newest first."""
-        ...
 
+    @abstractmethod
+    def size(self, file_id: str) -> int:
+        """Size in bytes of a file at the provider. Raises UnknownBatchError if it does not exist."""
+
+    @abstractmethod
+    def delete(self, file_id: str) -> None:
+        """Delete a file at the provider."""
+
+    @abstractmethod
     def download(self, file_id: str, path: Path) -> None:
-        """Bring a file of results to `path`, whole or not at all."""
-        ...
+        """Download a result file to `path`, completely or not at all."""
 
-    def work(self, batch_id: str) -> None:
-        """Answer the batch here and now, if this provider answers here; otherwise nothing."""
-        ...
+    def work(self, batch_id: str) -> None:  # noqa: B027 - only providers that answer here do something
+        """Answer a batch now, if this provider `answers_here`."""
+
+    def close(self) -> None:  # noqa: B027 - only providers with connections do something
+        """Close the connections."""

@@ -1,4 +1,4 @@
-"""A language model inside this process: llama.cpp by way of xllamacpp."""
+"""Run a language model inside this process: llama.cpp through xllamacpp."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 from pipeline.errors import ProviderError
 
-CONTEXT_TOKENS = 8192  # prompt, examples, a long page and the answer
+CONTEXT_TOKENS = 8192  # for the prompt with its examples, a long page and the answer
 
 
 class EmbeddedModel:
-    """Raises ProviderError where xllamacpp is not installed or the file cannot be loaded."""
+    """A model loaded from a GGUF file.
+
+    Raises ProviderError if xllamacpp is not installed or the file cannot be loaded.
+    """
 
     def __init__(self, weights: Path) -> None:
-        # How long idle threads spin before they sleep. OpenMP's default is several times slower beside a busy
-        # neighbour, not spinning at all is half as fast without one (measured on 2 cores).
+        # How long idle threads spin before they sleep. OpenMP's default is several times slower when another process
+        # uses the cores, and without spinning it is half as fast on idle cores (measured on 2 cores).
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
         try:
             import xllamacpp
@@ -32,10 +35,13 @@ class EmbeddedModel:
         try:
             self._server = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
-            raise ProviderError(f"{weights} cannot be loaded ({error}): delete it, and it is fetched again.") from None
+            raise ProviderError(
+                f"{weights} could not be loaded ({error}): replace the file, or, if it was downloaded, delete it and "
+                "run the same command again."
+            ) from None
 
     def complete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """(HTTP status, answer) of a chat completion request, as a server would give them."""
+        """Answer a chat completion request. Returns the HTTP status and the body that a server would send."""
         answer = dict(self._server.handle_chat_completions(body))
         error = answer.get("error")
         return (int(error.get("code") or 500) if isinstance(error, dict) else 200), answer

@@ -1,82 +1,99 @@
-"""The same batches, answered on this machine: by the embedded model, or by any chat server at LOCAL_BASE_URL.
+"""The same batches, answered on this machine: by the embedded model, or by a chat server at LOCAL_BASE_URL.
 
-A batch is a file of requests and a file of answers that grows line by line, so an interrupted run goes on where it
-stopped. Work that was under way is done again: it costs nothing but time.
+A batch is a request file and a result file that grows line by line, so an interrupted run continues where it stopped.
+The request that was being answered is answered again, which costs nothing but time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.errors import ProviderError, UnknownBatchError
-from pipeline.providers.base import BatchInfo
+from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
+from pipeline.providers.openai_format import ChatRequests, outcome_of
+from pipeline.records import Outcome
 from pipeline.workspace import Workspace
 
-# A small model repeats one item until the token limit unless it is told when to stop.
-MOST_ITEMS = 8
-LONGEST_TEXT = 300
+# A small model repeats one item until the token limit unless the schema limits lists and texts.
+MAX_ITEMS = 8
+MAX_TEXT = 300  # characters
 
 Complete = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 
 
-class LocalProvider:
-    """Batch ids are `local-<process>-<number of the shard>`."""
+class LocalRequests(ChatRequests):
+    """Chat requests whose schema limits the length of lists and texts."""
+
+    def __init__(self, prompt: Prompt, model: str, endpoint: str, params: dict[str, Any]) -> None:
+        super().__init__(prompt, model, endpoint, params)
+        self.answer_format = _bounded(self.answer_format)
+
+    def body(self, content: str, expects: int, larger_budget: bool = False) -> dict[str, Any]:
+        """A small model gives as many verdicts as the example in the prompt has, unless the schema forbids it."""
+        body = super().body(content, expects, larger_budget)
+        if expects:
+            form = body["response_format"]
+            schema = _with_length(form["json_schema"]["schema"], expects)
+            body["response_format"] = form | {"json_schema": form["json_schema"] | {"schema": schema}}
+        return body
+
+
+class LocalProvider(BatchProvider):
+    """Batch ids are `local-<process>-<number of the request file>`."""
 
     kind = "local"
+    is_free = True
+    has_queue = False
+    answers_here = True
+    wants_examples = True
 
-    def __init__(self, config: Config, workspace: Workspace) -> None:
+    def __init__(self, config: Config, workspace: Workspace, clock: Clock = SYSTEM_CLOCK) -> None:
         self.base_url = config.local_base_url or "embedded"
-        self._config = config
-        self._workspace = workspace
+        self._config, self._workspace, self._clock = config, workspace, clock
 
-    def ready(self) -> None:
-        """Weights are fetched when they are needed."""
+    def check_ready(self) -> None:
+        """Nothing is needed: weights are fetched when they are used."""
 
-    def body(self, process: str, response_format: dict[str, Any]) -> dict[str, Any]:
-        """The embedded model is named by the hash of its weights, so no two models are ever taken for one."""
-        if self._config.local_base_url:
-            model = self._config.local_model
-        else:
+    def request_format(self, prompt: Prompt) -> LocalRequests:
+        """The embedded model is named by the hash of its weights, so that two models never have the same name."""
+        model = self._config.local_model
+        if not self._config.local_base_url:
             from pipeline.providers.weights import find_weights
 
             model = find_weights(self._config).sha256
         params = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
-        return {"model": model, "response_format": _bounded(response_format), **params}
+        return LocalRequests(prompt, model, self._config.batch_endpoint, params)
 
-    def fitted(self, body: dict[str, Any], expects: int) -> dict[str, Any]:
-        """A small model gives as many verdicts as its example has, unless it cannot."""
-        if not expects:
-            return body
-        form = body["response_format"]
-        schema = _exactly(form["json_schema"]["schema"], expects)
-        return body | {"response_format": form | {"json_schema": form["json_schema"] | {"schema": schema}}}
+    def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
+        return row.get("custom_id"), outcome_of(row)
 
     def probe(self, body: dict[str, Any]) -> None:
-        """Raises ProviderError where the server at LOCAL_BASE_URL refuses a small request."""
+        """Raises ProviderError if the server at LOCAL_BASE_URL refuses a small request."""
         if self._config.local_base_url:
-            status, answer = self._complete()(body | {"max_tokens": 1})
+            with self._completer() as complete:
+                status, reply = complete(body | {"max_tokens": 1})
             if 400 <= status < 500 and status != 429:
-                said = json.dumps(answer.get("error", answer))[:300]
-                raise ProviderError(f"{self.base_url} refused the request: check LOCAL_MODEL. It said: {said}")
+                said = json.dumps(reply.get("error", reply))[:300]
+                raise ProviderError(f"{self.base_url} refused the request: check LOCAL_MODEL. It replied: {said}")
 
     def upload(self, path: Path) -> str:
         return path.relative_to(self._workspace.root).as_posix()
 
     def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
-        return self.status(f"local-{metadata['process']}-{metadata['shard']}")
+        return self.find(file_id)
 
-    def find(self, file_id: str) -> BatchInfo | None:
-        path = Path(file_id)
-        return self.status(f"local-{path.parent.name}-{int(path.stem.removeprefix('part-'))}")
+    def find(self, file_id: str) -> BatchInfo:
+        return self.status(_batch_id(Path(file_id)))
 
     def status(self, batch_id: str) -> BatchInfo:
         requests, partial, output = self._files(batch_id)
@@ -90,90 +107,90 @@ class LocalProvider:
         )  # fmt: skip
 
     def cancel(self, batch_id: str) -> BatchInfo:
-        """Raises ProviderError: a batch that is answered here is stopped by stopping the command."""
-        raise ProviderError(f"{batch_id} is answered on this machine: stop the run_batch.py that does it with Ctrl-C.")
-
-    def size(self, file_id: str) -> int:
-        raise UnknownBatchError(f"{file_id} is kept nowhere else.")
-
-    def delete(self, file_id: str) -> None:
-        """Nothing is kept elsewhere."""
+        """Raises ProviderError: a batch that is answered here ends when the command ends."""
+        raise ProviderError(f"{batch_id} is being answered on this machine: stop that run_batch.py with Ctrl-C.")
 
     def list(self) -> Iterator[BatchInfo]:
         for requests in sorted((self._workspace.root / "batches").glob("*/part-*.jsonl"), reverse=True):
-            if any(requests.parent.glob(f"local-{requests.parent.name}-{_number(requests)}.*")):
-                yield self.status(f"local-{requests.parent.name}-{_number(requests)}")
+            if any(requests.parent.glob(f"{_batch_id(requests)}.*")):
+                yield self.status(_batch_id(requests))
+
+    def size(self, file_id: str) -> int:
+        raise UnknownBatchError(f"{file_id} exists only on this machine.")
+
+    def delete(self, file_id: str) -> None:
+        """Nothing is stored elsewhere."""
 
     def download(self, file_id: str, path: Path) -> None:
-        """The answers are written where they are looked for."""
+        """The answers are already where they are looked for."""
 
     def work(self, batch_id: str) -> None:
-        """Answer what is unanswered. Raises ProviderError where the model cannot be had or does not answer."""
+        """Answer what has no answer yet. Raises ProviderError if the model is missing or does not respond."""
         requests, partial, output = self._files(batch_id)
         if output.exists():
             return
         from filelock import FileLock, Timeout
 
+        lock = partial.with_suffix(".lock")
         try:
-            with FileLock(partial.with_suffix(".lock"), timeout=0):
-                self._work(requests, partial)
+            with FileLock(lock, timeout=0):
+                self._answer(requests, partial)
                 partial.replace(output)
         except Timeout:
-            raise ProviderError(f"{batch_id} is being answered by another command: wait for it to end.") from None
-        partial.with_suffix(".lock").unlink(missing_ok=True)
+            raise ProviderError(f"{batch_id} is being answered by another command: wait until it ends.") from None
+        lock.unlink(missing_ok=True)
 
-    def _work(self, requests: Path, partial: Path) -> None:
+    def _answer(self, requests: Path, partial: Path) -> None:
         answered = _answered(partial)
         waiting = [line for line in _lines(requests) if json.loads(line)["custom_id"] not in answered]
+        if not waiting:
+            partial.touch()
+            return
         title = f"Answering {requests.parent.name} on this machine"
-        complete = self._complete() if waiting else None
         with (
+            self._completer() as complete,
             partial.open("ab") as file,
-            tqdm(total=len(waiting) + len(answered), initial=len(answered), desc=title) as bar,
+            tqdm(total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests") as bar,
         ):
-            meter = _Meter(bar)
+            started, tokens = self._clock.monotonic(), 0
             for row in _rows(waiting, complete, self._config.local_concurrency):
                 file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
                 file.flush()
-                meter.add(row)
+                tokens += (row["response"]["body"].get("usage") or {}).get("completion_tokens") or 0
+                rate = tokens / max(self._clock.monotonic() - started, 1e-6)
+                bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
+                bar.update()
 
-    def _complete(self) -> Complete:
+    @contextmanager
+    def _completer(self) -> Iterator[Complete]:
         if self._config.local_base_url:
             from pipeline.providers.openai import chat_completer
 
-            return chat_completer(self._config.local_base_url)
+            with chat_completer(self._config.local_base_url, self._clock) as complete:
+                yield complete
+            return
         from pipeline.providers.embedded import EmbeddedModel
         from pipeline.providers.weights import fetch_weights
 
-        return EmbeddedModel(fetch_weights(self._config)).complete
+        yield EmbeddedModel(fetch_weights(self._config)).complete
 
     def _files(self, batch_id: str) -> tuple[Path, Path, Path]:
-        """(requests, growing answers, finished answers)."""
+        """(requests, result file that grows, complete result file)."""
         _, process, number = [*batch_id.split("-"), "", ""][:3]
-        requests = self._workspace.shard(process, int(number) if number.isdigit() else 0)
+        requests = self._workspace.request_file(process, int(number) if number.isdigit() else 0)
         if not requests.exists():
-            raise ProviderError(f"{requests}, which batch {batch_id} should answer, is gone: restore it.")
+            raise ProviderError(f"{requests}, the request file of batch {batch_id}, is missing: restore it.")
         output = self._workspace.results(process, batch_id, "output")
         return requests, self._workspace.results(process, batch_id, "partial"), output
 
 
-class _Meter:
-    """Shows the tokens per second of this run beside the bar."""
-
-    def __init__(self, bar: tqdm[Any]) -> None:
-        self._bar, self._start, self._tokens = bar, time.monotonic(), 0
-
-    def add(self, row: dict[str, Any]) -> None:
-        usage = row["response"]["body"].get("usage") or {}
-        self._tokens += usage.get("completion_tokens") or 0
-        self._bar.set_postfix_str(f"{self._tokens / (time.monotonic() - self._start):.0f} tokens/s", refresh=False)
-        self._bar.update()
+def _batch_id(requests: Path) -> str:
+    """The id of the batch of a request file `…/<process>/part-<number>.jsonl`."""
+    return f"local-{requests.parent.name}-{int(requests.stem.removeprefix('part-'))}"
 
 
-def _rows(lines: list[bytes], complete: Complete | None, concurrency: int) -> Iterator[dict[str, Any]]:
-    """The answers, in the shape of a result file, in the order of the requests."""
-    if complete is None:
-        return
+def _rows(lines: list[bytes], complete: Complete, concurrency: int) -> Iterator[dict[str, Any]]:
+    """Answer the requests, in their order, in the format of a result file."""
 
     def row(line: bytes) -> dict[str, Any]:
         request = json.loads(line)
@@ -192,12 +209,12 @@ def _rows(lines: list[bytes], complete: Complete | None, concurrency: int) -> It
 
 
 def _answered(partial: Path) -> set[str]:
-    """The custom ids that have an answer; half a line, left by a crash, is cut off."""
+    """The custom ids that have an answer. An incomplete last line, left by a crash, is removed."""
     if not partial.exists():
         return set()
-    whole = partial.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if len(kept) < len(whole):
+    content = partial.read_bytes()
+    kept = content[: content.rfind(b"\n") + 1]
+    if len(kept) < len(content):
         os.truncate(partial, len(kept))
     return {json.loads(line)["custom_id"] for line in kept.splitlines()}
 
@@ -208,26 +225,22 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from file
 
 
-def _number(requests: Path) -> int:
-    return int(requests.stem.removeprefix("part-"))
-
-
-def _exactly(schema: dict[str, Any], rows: int) -> dict[str, Any]:
-    """The schema with `rows` items in each list at its top."""
+def _with_length(schema: dict[str, Any], length: int) -> dict[str, Any]:
+    """The schema with exactly `length` items in each list at its top level."""
     lists = {name: part for name, part in schema["properties"].items() if part.get("type") == "array"}
-    fitted = {name: part | {"minItems": rows, "maxItems": rows} for name, part in lists.items()}
-    return schema | {"properties": schema["properties"] | fitted}
+    fixed = {name: part | {"minItems": length, "maxItems": length} for name, part in lists.items()}
+    return schema | {"properties": schema["properties"] | fixed}
 
 
 def _bounded(node: Any) -> Any:
-    """The schema with an end to every list and text that has none of its own."""
+    """The schema with a limit for every list and text that has none."""
     if isinstance(node, list):
         return [_bounded(item) for item in node]
     if not isinstance(node, dict):
         return node
     bounds: dict[str, Any] = {}
     if node.get("type") == "array":
-        bounds = {"maxItems": MOST_ITEMS}
+        bounds = {"maxItems": MAX_ITEMS}
     elif "string" in node.get("type", ()) and "enum" not in node and "const" not in node:  # also ["string", "null"]
-        bounds = {"maxLength": LONGEST_TEXT}
+        bounds = {"maxLength": MAX_TEXT}
     return {key: _bounded(value) for key, value in node.items()} | bounds

@@ -1,1 +1,1 @@
-"""Labels out to people, and their corrections back in."""
+"""Human review: pages for annotators, and the labels that they return."""

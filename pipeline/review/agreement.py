@@ -1,4 +1,4 @@
-"""How far two annotators agree: Cohen's kappa for each field, and where they do not."""
+"""Agreement between two annotators: Cohen's kappa for each field, and the mentions on which they differ."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.labels import FIELDS, MentionLabel, PageLabel
+from pipeline.records import DATASET_FIELDS
+from pipeline.review.labels import DatasetLabel, PageLabel
 
-UNMARKED = "not marked"
+VERDICT = "verdict"  # compared besides the fields of a dataset
 
 
 @dataclass
 class Agreement:
-    """`other_texts`: pages that the two saw in different versions.
+    """`pages`: number of pages that were compared. `different_texts`: pages that were labelled on different texts.
 
-    `pairs`: by field, what the one and the other said of each mention; `disagreements`: a line for each.
+    `pairs`: for each field, the values of the first and the second annotator for each mention. `disagreements`: one
+    line for each pair that differs.
     """
 
     pages: int = 0
-    other_texts: int = 0
+    different_texts: int = 0
     pairs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     disagreements: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[tuple[str, int, float, float | None]]:
-        """(field, mentions, share that is the same, kappa)."""
+        """For each field: its name, the number of mentions, the share with equal values (0 to 1), and kappa."""
         for name, pairs in self.pairs.items():
             same = sum(one == other for one, other in pairs) / len(pairs) if pairs else 0.0
             yield name, len(pairs), same, cohens_kappa(pairs)
@@ -33,13 +35,15 @@ class Agreement:
 def agreement(one: Iterable[PageLabel], other: Iterable[PageLabel]) -> Agreement:
     """Compare two annotators on the pages that both have labelled.
 
-    `valid` is compared for every mention that either has marked; the fields where both take it for one.
+    The verdict is compared for every mention that at least one of them has marked. The other fields are compared for
+    mentions that both take as valid.
     """
     first, second = _newest(one), _newest(other)
-    result = Agreement(pairs={name: [] for name in ("valid", *FIELDS)})
+    result = Agreement(pairs={name: [] for name in (VERDICT, *DATASET_FIELDS)})
     for place in sorted(first.keys() & second.keys()):
+        # Offsets in different texts cannot be compared.
         if first[place].text_sha256 != second[place].text_sha256:
-            result.other_texts += 1  # offsets in one text say nothing of the other
+            result.different_texts += 1
             continue
         result.pages += 1
         _compare(first[place], second[place], result)
@@ -51,35 +55,34 @@ def _newest(labels: Iterable[PageLabel]) -> dict[tuple[str, int], PageLabel]:
 
 
 def _compare(one: PageLabel, other: PageLabel, result: Agreement) -> None:
-    first = {(mention.start, mention.end): mention for mention in one.mentions}
-    second = {(mention.start, mention.end): mention for mention in other.mentions}
+    """Add the pairs and disagreements of one page to `result`."""
+    first = {(label.start, label.end): label for label in one.mentions}
+    second = {(label.start, label.end): label for label in other.mentions}
     for span in sorted(first.keys() | second.keys()):
-        said = first.get(span), second.get(span)
-        _note(result, "valid", one, said, (_verdict(said[0]), _verdict(said[1])))
-        if said[0] and said[1] and "reject" not in (said[0].decision, said[1].decision):
-            for name in FIELDS:
-                _note(result, name, one, said, (str(getattr(said[0], name)), str(getattr(said[1], name))))
+        left, right = first.get(span), second.get(span)
+        pairs = {VERDICT: (_verdict(left), _verdict(right))}
+        if left and right and "reject" not in (left.decision, right.decision):
+            pairs |= {name: (str(getattr(left, name)), str(getattr(right, name))) for name in DATASET_FIELDS}
+        quote = " ".join(next(label.quote for label in (left, right) if label).split())
+        for name, values in pairs.items():
+            result.pairs[name].append(values)
+            if values[0] != values[1]:
+                values_by = f"{values[0]} ({one.annotator}), {values[1]} ({other.annotator})"
+                result.disagreements.append(f"{one.source}, page {one.page}, “{quote}”, {name}: {values_by}")
 
 
-def _verdict(mention: MentionLabel | None) -> str:
-    if mention is None:
-        return UNMARKED
-    return "invalid" if mention.decision == "reject" else "valid"
-
-
-def _note(
-    result: Agreement, name: str, page: PageLabel, said: Sequence[MentionLabel | None], values: tuple[str, str]
-) -> None:
-    result.pairs[name].append(values)
-    if values[0] != values[1]:
-        quote = next(mention.quote for mention in said if mention)
-        result.disagreements.append(
-            f"{page.source}, page {page.page}, “{' '.join(quote.split())}”: {name} {values[0]} / {values[1]}"
-        )
+def _verdict(label: DatasetLabel | None) -> str:
+    if label is None:
+        return "not marked"
+    return "invalid" if label.decision == "reject" else "valid"
 
 
 def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Agreement beyond chance (Cohen, 1960): 1 is perfect, 0 what chance would give; None where it is undefined."""
+    """Agreement beyond chance (Cohen, 1960, doi:10.1177/001316446002000104).
+
+    1 is perfect agreement, 0 is what chance would give. None where it is undefined: without pairs, or if both
+    annotators always gave the same value.
+    """
     if not pairs:
         return None
     observed = sum(one == other for one, other in pairs) / len(pairs)

@@ -1,4 +1,4 @@
-"""One self-contained page for reviewing: no server, no network, nothing that a paper says is ever markup."""
+"""The review page: one HTML file with all data in it. It needs no server and no network."""
 
 from __future__ import annotations
 
@@ -8,42 +8,35 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.review.label_studio import CHOICES, TEXTS
-from pipeline.review.pages import ReviewPage
-from pipeline.workspace import replacing
+from pipeline.files import replacing
+from pipeline.records import CLASS_FIELDS, TEXT_FIELDS
+from pipeline.review.review_pages import ReviewPage
 
 _HERE = Path(__file__).parent
-_CHOICES = {name: values for name, values in CHOICES.items() if name != "verdict"}
 
 
 def write_html(pages: Iterable[ReviewPage], path: Path) -> int:
-    """The page with all its data. Returns the number of pages in it. Written page by page."""
-    style, script = (_read(name) for name in ("review.css", "review.js"))
-    count = 0
-    template = _read("review.html").replace("{{STYLE}}", style).replace("{{SCRIPT}}", script)
-    template = template.replace("{{STYLE_HASH}}", _hash(style)).replace("{{SCRIPT_HASH}}", _hash(script))
-    # What the browser keeps belongs to this file; labels of a text that has changed are not taken over.
+    """Write the review page. Returns the number of pages in it. Holds one page in memory at a time."""
+    template, style, script = ((_HERE / f"review.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    # The content security policy of the page names the hashes of the style and the script. The browser runs nothing
+    # else, even if text from a paper were taken for markup.
+    for name, content in (("STYLE", style), ("SCRIPT", script)):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        template = template.replace("{{" + name + "}}", content).replace("{{" + name + "_HASH}}", digest)
+    # The browser saves the labels under this key, so that reviews of different output folders are kept apart.
     template = template.replace("{{KEY}}", hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16])
     before, after = template.split("{{DATA}}")
+    count = 0
     with replacing(path) as file:
         file.write(before.encode())
-        file.write(_data({"choices": _CHOICES, "texts": TEXTS})[:-1] + b', "pages": [')
+        file.write(_json({"choices": CLASS_FIELDS, "texts": TEXT_FIELDS})[:-1] + b', "pages": [')
         for page in pages:
-            file.write((b",\n" if count else b"\n") + _data(page.model_dump()))
+            file.write((b",\n" if count else b"\n") + _json(page.model_dump()))
             count += 1
         file.write(b"\n]}" + after.encode())
     return count
 
 
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    """As a content security policy names what may run."""
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _data(value: object) -> bytes:
-    """JSON that cannot close the script element it stands in."""
+def _json(value: object) -> bytes:
+    """JSON without `<`, so that no text in it can close the script element around it."""
     return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c").encode("ascii")

@@ -1,25 +1,20 @@
-"""A file of labels, whoever made it."""
+"""Reading label files of any supported format."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import LabelError
-from pipeline.labels import PageLabel, parse_labels
-from pipeline.review.label_studio import labels_of
+from pipeline.review.label_studio import read_export
+from pipeline.review.labels import PageLabel, parse_labels
 
 
-def read_any(path: Path) -> Iterator[PageLabel]:
-    """The labels of a labels.jsonl or of Label Studio's JSON export. Raises LabelError."""
+def read_labels(path: Path) -> Iterator[PageLabel]:
+    """The labels in a labels.jsonl or in a JSON export of Label Studio. Raises LabelError."""
     try:
         with path.open("rb") as file:
             is_array = file.read(64).lstrip()[:1] == b"["
-        if is_array:
-            return labels_of(json.loads(path.read_bytes()))
     except OSError as error:
-        raise LabelError(f"{path} cannot be read ({error.strerror}): name a file of labels.") from None
-    except (ValueError, RecursionError):
-        raise LabelError(f"{path} is no valid JSON: export it again.") from None
-    return parse_labels(path)
+        raise LabelError(f"Cannot read {path} ({error.strerror}): give the path of a label file.") from None
+    return read_export(path) if is_array else parse_labels(path)

@@ -1,8 +1,13 @@
 "use strict";
-// What a paper says reaches the page only as text of a text node or value of a field: it can never be markup.
+// Text from papers is only ever put into text nodes and values of form fields, so it is never parsed as markup.
+//
+// `pages`: what review_pages.py makes of each page. `choices`: the fields of a dataset with a fixed set of values, and
+// those values. `texts`: the fields with free text.
+//
+// A label has `complete`, `time`, `text` (hash of the text that was labelled) and `mentions`: the decisions by span.
 const { pages, choices, texts } = JSON.parse(document.getElementById("data").textContent);
 const key = "dataset-mentions-review:" + document.documentElement.dataset.key;
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const state = load();
 let current = { page: 0, mention: 0 };
 let editing = null;
@@ -15,8 +20,8 @@ function load() {
   }
 }
 
-// Another tab may have gone on with the same review: of each page the newest label counts.
-function takeOver(stored) {
+// The same review may be open in another tab. The newest label of each page is kept.
+function merge(stored) {
   for (const [place, label] of Object.entries(stored.pages)) {
     if (!(state.pages[place]?.time >= label.time)) state.pages[place] = label;
   }
@@ -24,11 +29,11 @@ function takeOver(stored) {
 
 function save() {
   try {
-    takeOver(load());
+    merge(load());
     localStorage.setItem(key, JSON.stringify(state));
-    at("saved").textContent = "kept in this browser";
+    byId("saved").textContent = "Saved in this browser";
   } catch {
-    at("saved").textContent = "this browser keeps nothing: download before you close the page";
+    byId("saved").textContent = "This browser cannot save: download labels.jsonl before you close the page";
   }
 }
 
@@ -38,18 +43,19 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-// Pages and mentions, the pipeline's and the reviewer's
+// Pages and mentions: the pipeline's, overridden by the reviewer's
 
-const place = (page) => page.source + "\u0000" + page.page;
+const keyOf = (page) => page.source + "\u0000" + page.page;
 const labelOf = (page) => {
-  const label = state.pages[place(page)];
+  const label = state.pages[keyOf(page)];
   return label?.text === page.text_sha256 ? label : undefined;
 };
 const spanOf = (mention) => mention.start + "-" + mention.end;
 
+// Changes the label of a page, saves it and draws the page again.
 function change(page, edit) {
   const label = labelOf(page) ?? { complete: false, mentions: {}, text: page.text_sha256 };
-  state.pages[place(page)] = label;
+  state.pages[keyOf(page)] = label;
   edit(label);
   label.time = new Date().toISOString();
   save();
@@ -57,42 +63,46 @@ function change(page, edit) {
 }
 
 function mentionsOf(page) {
-  const said = labelOf(page)?.mentions ?? {};
-  const own = page.mentions.map((mention) => ({ ...mention, ...said[spanOf(mention)] }));
+  const decisions = labelOf(page)?.mentions ?? {};
+  const found = page.mentions.map((mention) => ({ ...mention, ...decisions[spanOf(mention)] }));
   const known = new Set(page.mentions.map(spanOf));
-  const added = Object.entries(said).filter(([span]) => !known.has(span)).map(([, mention]) => mention);
-  return [...own, ...added].sort((one, other) => one.start - other.start || one.end - other.end);
+  const added = Object.entries(decisions).filter(([span]) => !known.has(span)).map(([, mention]) => mention);
+  return [...found, ...added].sort((one, other) => one.start - other.start || one.end - other.end);
 }
 
-const verdict = (mention) =>
-  mention.decision ? (mention.decision === "reject" ? "invalid" : "valid")
-    : mention.valid === null ? "open" : mention.valid ? "valid" : "invalid";
+function verdict(mention) {
+  if (mention.decision) return mention.decision === "reject" ? "invalid" : "valid";
+  if (mention.valid === null) return "open";
+  return mention.valid ? "valid" : "invalid";
+}
 
-const DECIDED = { accept: "accepted by you", reject: "rejected by you", edit: "edited by you", add: "added by you" };
+const DECISIONS = { accept: "Accepted by you", reject: "Rejected by you", edit: "Edited by you", add: "Added by you" };
 
 function decide(mention, decision, fields = mention.fields) {
   const page = pages[current.page];
   change(page, (label) => {
-    if (mention.decision === "add" && decision === "reject") delete label.mentions[spanOf(mention)];
-    else {
-      const added = mention.decision === "add" && decision !== "reject";
-      const { start, end, quote } = mention;
-      label.mentions[spanOf(mention)] = { start, end, quote, fields, decision: added ? "add" : decision };
-    }
+    // A mention that the reviewer has added stays added when it is edited. When it is rejected, it is gone.
+    const added = mention.decision === "add";
+    if (added && decision === "reject") delete label.mentions[spanOf(mention)];
+    else label.mentions[spanOf(mention)] = decided(mention, added ? "add" : decision, fields);
   });
 }
 
+function decided({ start, end, quote }, decision, fields) {
+  return { start, end, quote, fields, decision };
+}
+
 function complete() {
+  saveEdited();
   const page = pages[current.page];
-  const done = labelOf(page)?.complete;
+  const wasComplete = labelOf(page)?.complete;
   change(page, (label) => {
-    label.complete = !done;
-    for (const mention of done ? [] : mentionsOf(page)) {
-      if (!mention.decision) {
-        const { start, end, quote, fields } = mention;
-        const decision = verdict(mention) === "invalid" ? "reject" : "accept";
-        label.mentions[spanOf(mention)] = { start, end, quote, fields, decision };
-      }
+    label.complete = !wasComplete;
+    if (wasComplete) return;
+    // The reviewer agrees with the pipeline on all mentions without a decision.
+    for (const mention of mentionsOf(page).filter((one) => !one.decision)) {
+      const decision = verdict(mention) === "invalid" ? "reject" : "accept";
+      label.mentions[spanOf(mention)] = decided(mention, decision, mention.fields);
     }
   });
 }
@@ -103,17 +113,17 @@ function draw() {
   const page = pages[current.page];
   const mentions = mentionsOf(page);
   current.mention = Math.max(0, Math.min(current.mention, mentions.length - 1));
-  at("title").textContent = `${page.source}, page ${page.page}`;
+  byId("title").textContent = `${page.source}, page ${page.page}`;
   drawText(page, mentions);
   drawCards(page, mentions);
   drawList();
-  at("complete").textContent = labelOf(page)?.complete ? "Page is complete ✓" : "Page is complete";
-  at("complete").setAttribute("aria-pressed", Boolean(labelOf(page)?.complete));
-  const labelled = pages.filter((one) => labelOf(one)?.complete).length;
-  at("progress").textContent = `${labelled} of ${pages.length} pages complete`;
+  byId("complete").textContent = labelOf(page)?.complete ? "Page is complete ✓" : "Mark page as complete";
+  byId("complete").setAttribute("aria-pressed", Boolean(labelOf(page)?.complete));
+  const completed = pages.filter((one) => labelOf(one)?.complete).length;
+  byId("progress").textContent = `${completed} of ${pages.length} ${pages.length === 1 ? "page" : "pages"} complete`;
 }
 
-// Offsets count characters, of which JavaScript counts some as two.
+// Offsets count Unicode characters. A JavaScript string counts some of them as two, an array of characters does not.
 function drawText(page, mentions) {
   const characters = Array.from(page.text);
   const { sent_start: from = 0, sent_end: to = 0 } = mentions[current.mention] ?? {};
@@ -131,17 +141,21 @@ function drawText(page, mentions) {
     mark.addEventListener("click", () => choose(number));
     return mark;
   });
-  at("text").replaceChildren(...parts);
+  byId("text").replaceChildren(...parts);
 }
 
 function drawCards(page, mentions) {
   const cards = mentions.map((mention, number) => card(mention, number));
-  if (!cards.length) cards.push(element("p", { className: "hint", textContent: "No dataset was found on this page." }));
+  if (!cards.length) cards.push(hint("No dataset was found on this page."));
   if (page.unlocated.length) {
     const names = page.unlocated.join(", ");
-    cards.push(element("p", { className: "hint", textContent: `Named, but standing nowhere on this page: ${names}` }));
+    cards.push(hint(`Found by the pipeline, but not in the text of this page: ${names}`));
   }
-  at("cards").replaceChildren(...cards);
+  byId("cards").replaceChildren(...cards);
+}
+
+function hint(text) {
+  return element("p", { className: "hint", textContent: text });
 }
 
 function card(mention, number) {
@@ -149,22 +163,23 @@ function card(mention, number) {
   const classes = [verdict(mention), number === current.mention ? "current" : "", isEdited ? "edited" : ""];
   const made = element("article", { className: classes.join(" ").trim() });
   made.addEventListener("click", () => number !== current.mention && choose(number));
-  const by = mention.decision ? DECIDED[mention.decision] : `${verdict(mention)}, says the pipeline`;
+  const by = mention.decision ? DECISIONS[mention.decision] : `Pipeline: ${verdict(mention)}`;
+  const reason = mention.invalid_reason ? `: ${mention.invalid_reason}` : "";
   made.append(
     element("h3", { textContent: mention.quote.replace(/\s+/g, " ") }),
-    element("div", { className: "state", textContent: by + (mention.invalid_reason ? `: ${mention.invalid_reason}` : "") }),
+    element("div", { className: "state", textContent: by + reason }),
   );
   const actions = element("div", { className: "actions" });
   if (isEdited) {
-    actions.append(button("Keep", () => keep(mention, made), "main"), button("Leave", () => { editing = null; draw(); }));
+    actions.append(button("Save", () => saveFields(mention, made), "main"), button("Cancel", cancel));
   } else {
     actions.append(
-      button("Accept", () => decide(mention, "accept")),
-      button(mention.decision === "add" ? "Remove" : "Reject", () => decide(mention, "reject")),
+      button("Accept", () => { saveEdited(); decide(mention, "accept"); }),
+      button(mention.decision === "add" ? "Remove" : "Reject", () => { saveEdited(); decide(mention, "reject"); }),
       button("Edit", () => edit(mention)),
     );
   }
-  made.append(actions, fieldsOf(mention, isEdited), ...argumentsOf(mention));
+  made.append(actions, fieldsOf(mention, isEdited), ...verdictsOf(mention));
   return made;
 }
 
@@ -189,100 +204,105 @@ function input(name, value) {
   if (!choices[name]) return element("input", { name, value: value ?? "" });
   const options = choices[name].map((one) => element("option", { value: one, textContent: one.replaceAll("_", " ") }));
   const made = element("select", { name }, ...options);
-  made.value = value;
+  made.value = value ?? choices[name][0];
   return made;
 }
 
-function argumentsOf(mention) {
-  const { judge, reasoning } = mention.verdicts ?? {};
-  const lines = [
-    ["Judge", judge && (judge.valid ? "valid" : `invalid: ${judge.invalid_reason}`)],
-    ["Reasoner", reasoning && (reasoning.valid ? "valid" : `invalid: ${reasoning.invalid_reason}`)],
-    ["Analysis", reasoning?.analysis],
-    ["Devil’s advocate", reasoning?.devils_advocate],
-  ].filter(([, said]) => said);
+// The verdict of each stage, and the arguments that it gives: all other values that are text.
+function verdictsOf(mention) {
+  const lines = Object.entries(mention.verdicts ?? {}).flatMap(([stage, { valid, invalid_reason: reason, ...rest }]) => [
+    [stage, valid ? "valid" : `invalid: ${reason}`],
+    ...Object.entries(rest).filter(([, value]) => typeof value === "string"),
+  ]);
   if (!lines.length) return [];
-  const told = lines.map(([who, said]) => element("p", {}, element("b", { textContent: `${who}: ` }), said));
-  return [element("details", { open: true }, element("summary", { textContent: "What the stages said" }), ...told)];
+  const paragraphs = lines.map(([name, text]) =>
+    element("p", {}, element("b", { textContent: `${name.replaceAll("_", " ")}: ` }), text));
+  return [element("details", { open: true }, element("summary", { textContent: "Verdicts" }), ...paragraphs)];
 }
 
 function drawList() {
-  const only = at("only").checked;
+  const only = byId("only-mentions").checked;
   let source = null;
   const parts = [];
   pages.forEach((page, number) => {
-    const some = mentionsOf(page).length > 0;
-    if (only && !some && number !== current.page) return;
+    const hasMentions = mentionsOf(page).length > 0;
+    if (only && !hasMentions && number !== current.page) return;
     if (page.source !== source) {
       source = page.source;
       parts.push(element("h2", { textContent: source }), element("div", { className: "pages" }));
     }
     const label = labelOf(page);
     const state = label?.complete ? "complete" : label ? "touched" : "";
-    const made = button(String(page.page), () => go(number), `${some ? "some" : ""} ${state}`.trim());
+    const made = button(String(page.page), () => go(number), `${hasMentions ? "has-mentions" : ""} ${state}`.trim());
     made.setAttribute("aria-label", `${page.source}, page ${page.page}${state ? `, ${state}` : ""}`);
     if (number === current.page) made.setAttribute("aria-current", "page");
     parts.at(-1).append(made);
   });
-  at("list").replaceChildren(...parts);
+  byId("list").replaceChildren(...parts);
 }
 
 // Moving and editing
 
-// What is typed is kept when the reviewer goes on with something else.
-function keepEdited() {
+// Saves what was typed when the reviewer goes on with something else.
+function saveEdited() {
   const card = document.querySelector("article.edited");
   const mention = mentionsOf(pages[current.page]).find((one) => spanOf(one) === editing);
-  if (card && mention) keep(mention, card);
+  if (card && mention) saveFields(mention, card);
 }
 
 function go(number) {
-  keepEdited();
+  saveEdited();
   current = { page: Math.max(0, Math.min(number, pages.length - 1)), mention: 0 };
   editing = null;
   draw();
-  at("main").scrollTo(0, 0);
+  byId("main").scrollTo(0, 0);
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
   document.querySelector("mark.current")?.scrollIntoView({ block: "center" });
 }
 
-// To the next page that the list shows, in this direction.
+// Goes to the next page in this direction that the list shows.
 function step(direction) {
-  const shown = (number) => !at("only").checked || mentionsOf(pages[number]).length > 0;
+  const shown = (number) => !byId("only-mentions").checked || mentionsOf(pages[number]).length > 0;
   let number = current.page + direction;
   while (number in pages && !shown(number)) number += direction;
   if (number in pages) go(number);
 }
 
 function choose(number) {
-  keepEdited();
+  saveEdited();
   current.mention = number;
   draw();
   for (const found of document.querySelectorAll(".current")) found.scrollIntoView({ block: "nearest" });
 }
 
 function edit(mention) {
-  keepEdited();
+  saveEdited();
   editing = spanOf(mention);
   current.mention = mentionsOf(pages[current.page]).findIndex((one) => spanOf(one) === editing);
   draw();
   document.querySelector("article.current input")?.focus();
 }
 
-function keep(mention, card) {
+function cancel() {
+  editing = null;
+  draw();
+}
+
+function saveFields(mention, card) {
   const fields = { ...mention.fields };
   for (const field of card.querySelectorAll("input, select")) fields[field.name] = field.value.trim() || null;
   editing = null;
   decide(mention, "edit", fields);
 }
 
+// The name that is selected in the text, without white space around it, and its offsets.
 function selected() {
   const selection = getSelection();
   if (!selection.rangeCount || selection.isCollapsed) return null;
   const range = selection.getRangeAt(0);
-  if (!at("text").contains(range.commonAncestorContainer)) return null;
+  if (!byId("text").contains(range.commonAncestorContainer)) return null;
   const before = document.createRange();
-  before.selectNodeContents(at("text"));
+  before.selectNodeContents(byId("text"));
   before.setEnd(range.startContainer, range.startOffset);
   let start = Array.from(before.toString()).length;
   let quote = range.toString();
@@ -293,9 +313,9 @@ function selected() {
 
 function add() {
   const found = selected();
-  at("mark").hidden = true;
+  byId("mark").hidden = true;
   if (!found) return;
-  keepEdited();
+  saveEdited();
   const known = mentionsOf(pages[current.page]).find((one) => spanOf(one) === spanOf(found));
   if (known) return edit(known);
   const fields = Object.fromEntries(texts.map((name) => [name, null]));
@@ -306,16 +326,17 @@ function add() {
   edit(mention);
 }
 
+// Shows the button that adds a mention, below the selected text.
 function offerMark() {
   const found = selected();
-  at("mark").hidden = !found;
+  byId("mark").hidden = !found;
   if (!found) return;
   const box = getSelection().getRangeAt(0).getBoundingClientRect();
-  at("mark").style.left = `${Math.min(box.left, innerWidth - 180)}px`;
-  at("mark").style.top = `${Math.min(box.bottom + 6, innerHeight - 40)}px`;
+  byId("mark").style.left = `${Math.min(box.left, innerWidth - 180)}px`;
+  byId("mark").style.top = `${Math.min(box.bottom + 6, innerHeight - 40)}px`;
 }
 
-// Out
+// Labels as rows of labels.jsonl
 
 function rows() {
   return pages.filter(labelOf).map((page) => {
@@ -331,6 +352,7 @@ function rows() {
 }
 
 function download() {
+  saveEdited();
   const lines = rows().map((row) => JSON.stringify(row) + "\n");
   const link = element("a", { href: URL.createObjectURL(new Blob(lines)), download: "labels.jsonl" });
   link.click();
@@ -356,9 +378,10 @@ function withMention(act) {
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
-  if (event.key === "Escape" && editing) { editing = null; draw(); return; }
+  if (event.key === "Escape" && editing) return cancel();
   const card = event.target.closest("article.edited");
   if (event.key === "Enter" && card && typing) {
+    // The first button is Save.
     card.querySelector(".actions button").click();
     event.preventDefault();
     return;
@@ -368,21 +391,21 @@ document.addEventListener("keydown", (event) => {
   KEYS[event.key]();
 });
 document.addEventListener("selectionchange", offerMark);
-at("mark").addEventListener("mousedown", (event) => event.preventDefault());
-at("mark").addEventListener("click", add);
-at("complete").addEventListener("click", complete);
-at("next").addEventListener("click", () => step(1));
-at("previous").addEventListener("click", () => step(-1));
-at("download").addEventListener("click", download);
-at("only").addEventListener("change", draw);
+byId("mark").addEventListener("mousedown", (event) => event.preventDefault());
+byId("mark").addEventListener("click", add);
+byId("complete").addEventListener("click", complete);
+byId("next").addEventListener("click", () => step(1));
+byId("previous").addEventListener("click", () => step(-1));
+byId("download").addEventListener("click", download);
+byId("only-mentions").addEventListener("change", draw);
 addEventListener("storage", (event) => {
   if (event.key !== key) return;
   const stored = load();
-  takeOver(stored);
-  // It may have been written before what is new here was seen there.
+  merge(stored);
+  // The other tab may have saved before it saw the changes of this one.
   if (Object.entries(state.pages).some(([place, label]) => stored.pages[place]?.time !== label.time)) save();
   draw();
 });
-at("annotator").value = state.annotator;
-at("annotator").addEventListener("input", (event) => { state.annotator = event.target.value.trim(); save(); });
+byId("annotator").value = state.annotator;
+byId("annotator").addEventListener("input", (event) => { state.annotator = event.target.value.trim(); save(); });
 draw();

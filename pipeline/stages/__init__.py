@@ -1,10 +1,20 @@
-"""The three questions that are put to a model about every page."""
+"""The questions that are put to a model about every page. `pipeline/processes.py` lists the stages in order."""
 
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from pipeline.processes import STAGE_CLASSES
 from pipeline.stages.base import Stage
-from pipeline.stages.extraction import Extraction
-from pipeline.stages.judge import Judge
-from pipeline.stages.reasoning import Reasoning
 
-STAGES: dict[str, Stage] = {stage.process: stage for stage in (Extraction(), Judge(), Reasoning())}
+__all__ = ["Stage", "get_stage"]
 
-__all__ = ["STAGES", "Stage"]
+
+@cache
+def get_stage(process: str) -> Stage:
+    """The stage with this name."""
+    module, _, name = STAGE_CLASSES[process].partition(":")
+    stage = getattr(import_module(module), name)()
+    assert isinstance(stage, Stage)
+    return stage

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from pipeline.records import Context, MentionPage, Page, Specificity
+from pydantic import field_validator
+
+from pipeline.records import TEXT_FIELDS, Context, MentionPage, OptionalText, Page, Specificity
 from pipeline.stages.base import Answer, Answered
-from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import VerdictStage, apply, summarize, verdicts_on
+from pipeline.stages.verdicts import VerdictStage, apply_verdict, reason_for, update_dataset_used, verdicts_on
 
 
 class Correction(Answer):
-    """A field of the extraction that the page does not bear out, and what it says instead."""
+    """A field of the extraction that the page does not support, and the value that it does support."""
 
-    field: Literal["harmonized_name", "acronym", "producer", "year", "data_type"]
+    field: str
     value: OptionalText
+
+    @field_validator("field")
+    @classmethod
+    def _can_be_corrected(cls, name: str) -> str:
+        if name not in TEXT_FIELDS:
+            raise ValueError(f"the fields that can be corrected are {', '.join(TEXT_FIELDS)}")
+        return name
 
 
 class Verdict(Answer):
-    """The judge on one numbered dataset."""
+    """The judge's verdict on one numbered dataset."""
 
     number: int
     valid: bool
@@ -30,29 +37,25 @@ class Verdict(Answer):
 
 
 class Judgement(Answer):
-    """The answer to one page."""
+    """The answer about one page."""
 
     verdicts: list[Verdict]
 
 
 class Judge(VerdictStage):
-    """Validity, and corrected metadata, for all datasets of a page at once."""
+    """Validity and corrected metadata for all datasets of a page."""
 
     process = "judge"
-    previous = "extraction"
     schema_name = "dataset_judgement"
     answer_type = Judgement
+    usual_output = (45, 400)  # from the same answers as those of the extraction
 
     def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         judged = found.model_copy(deep=True)
         for dataset, verdict in verdicts_on(judged, answers):
-            said = {"valid": verdict.valid, "invalid_reason": _reason(verdict.valid, verdict.invalid_reason)}
+            said = {"valid": verdict.valid, "invalid_reason": reason_for(verdict.valid, verdict.invalid_reason)}
             fields = said | {"context": verdict.context, "specificity": verdict.specificity}
             fields |= {correction.field: correction.value for correction in verdict.corrections}
-            apply(dataset, self.process, said, fields)
-        return summarize(judged)
-
-
-def _reason(valid: bool, reason: str | None) -> str | None:
-    return None if valid else reason or "no reason given"
+            apply_verdict(dataset, self.process, said, fields)
+        return update_dataset_used(judged)

@@ -1,18 +1,17 @@
-"""Stage 3: plan, rubric, analysis, devil's advocate: does the verdict hold?"""
+"""Stage 3: strategy, rubric, analysis, devil's advocate: does the verdict hold?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.records import Context, Dataset, MentionPage, Page, Specificity
+from pipeline.records import Context, Dataset, MentionPage, OptionalText, Page, Specificity
 from pipeline.stages.base import Answer, Answered
-from pipeline.stages.extraction import OptionalText
-from pipeline.stages.verdicts import VerdictStage, apply, summarize, verdicts_on
+from pipeline.stages.verdicts import VerdictStage, apply_verdict, reason_for, update_dataset_used, verdicts_on
 
 
 class ReasonedVerdict(Answer):
-    """The reasoner on one numbered dataset. The order is that of the work: the verdict comes after the arguments."""
+    """The reasoner's verdict on one numbered dataset. The arguments come first, so that the verdict follows them."""
 
     number: int
     analysis: str
@@ -24,7 +23,7 @@ class ReasonedVerdict(Answer):
 
 
 class Reasoned(Answer):
-    """The answer to one page."""
+    """The answer about one page."""
 
     strategy: str
     rubric: str
@@ -32,19 +31,19 @@ class Reasoned(Answer):
 
 
 class Reasoning(VerdictStage):
-    """The last word on every dataset of a page, what the judge rejected included."""
+    """The final verdict on every dataset of a page, including those that the judge rejected."""
 
     process = "reasoning"
-    previous = "judge"
     schema_name = "dataset_reasoning"
     answer_type = Reasoned
+    usual_output = (130, 1200)  # from the same answers as those of the extraction
 
-    def details(self, dataset: Dataset) -> dict[str, Any]:
+    def shown(self, dataset: Dataset) -> dict[str, Any]:
         verdict = dataset.verdicts.get("judge")
-        if verdict is None:
-            return {"judge": None}
-        said = {name: verdict[name] for name in ("valid", "invalid_reason") if verdict[name] is not None}
-        return {"judge": said}
+        said = None
+        if verdict is not None:
+            said = {name: verdict[name] for name in ("valid", "invalid_reason") if verdict[name] is not None}
+        return super().shown(dataset) | {"judge": said}
 
     def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
@@ -52,20 +51,18 @@ class Reasoning(VerdictStage):
         reasoned.strategy = "\n\n".join(one.answer.strategy for one in answers)
         reasoned.rubric = "\n\n".join(one.answer.rubric for one in answers)
         for dataset, verdict in verdicts_on(reasoned, answers):
-            _apply(dataset, verdict)
-        return summarize(reasoned)
+            self._apply(dataset, verdict)
+        return update_dataset_used(reasoned)
 
-
-def _apply(dataset: Dataset, verdict: ReasonedVerdict) -> None:
-    judged = dataset.valid
-    reason = None if verdict.valid else verdict.invalid_reason or "no reason given"
-    fields = {"valid": verdict.valid, "invalid_reason": reason}
-    fields |= {"context": verdict.context, "specificity": verdict.specificity}
-    said = {
-        "valid": verdict.valid,
-        "invalid_reason": reason,
-        "analysis": verdict.analysis,
-        "devils_advocate": verdict.devils_advocate,
-    }
-    apply(dataset, "reasoning", said, fields)
-    dataset.verdicts["reasoning"]["overrides_judge"] = judged is not None and judged != verdict.valid
+    def _apply(self, dataset: Dataset, verdict: ReasonedVerdict) -> None:
+        judged = dataset.valid
+        said = {
+            "valid": verdict.valid,
+            "invalid_reason": reason_for(verdict.valid, verdict.invalid_reason),
+            "analysis": verdict.analysis,
+            "devils_advocate": verdict.devils_advocate,
+        }
+        fields = {name: said[name] for name in ("valid", "invalid_reason")}
+        fields |= {"context": verdict.context, "specificity": verdict.specificity}
+        apply_verdict(dataset, self.process, said, fields)
+        dataset.verdicts[self.process]["overrides_judge"] = judged is not None and judged != verdict.valid

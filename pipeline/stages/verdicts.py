@@ -1,4 +1,4 @@
-"""What the judge's and the reasoner's answers have in common: a verdict for every numbered dataset."""
+"""What the judge and the reasoner have in common: both give a verdict on every numbered dataset of a page."""
 
 from __future__ import annotations
 
@@ -6,64 +6,73 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from pipeline.batches.outcomes import Unacceptable
-from pipeline.records import Dataset, MentionPage, Page, PageText
-from pipeline.stages.base import Answered, Stage, datasets_block, page_block
-from pipeline.stages.pieces import Layout, Piece, pieces, with_datasets
+from pipeline.records import TEXT_FIELDS, Dataset, MentionPage, Page, PageText
+from pipeline.stages.base import Answered, InvalidAnswer, Stage
+from pipeline.stages.blocks import datasets_block, page_block
+from pipeline.text.chunks import Chunk, Chunking, chunks, with_datasets
+
+SHOWN_FIELDS = ("raw_name", *TEXT_FIELDS, "context", "specificity")
 
 
 class Numbered(Protocol):
-    """A verdict that says which dataset it is about."""
+    """A verdict with the number of the dataset that it is about."""
 
     number: int
 
 
 class VerdictStage(Stage):
-    """A stage that is shown the numbered datasets of a page, and gives each a verdict."""
+    """A stage that is shown the numbered datasets of a page and gives a verdict on each."""
 
-    def details(self, dataset: Dataset) -> dict[str, Any]:
-        """What the stage is told about a dataset besides its fields."""
-        return {}
+    def chunks(self, text: PageText, page: Page, found: MentionPage | None, chunking: Chunking) -> Iterable[Chunk]:
+        return with_datasets(chunks(text, page, chunking), found.datasets() if found else [])
 
-    def pieces(self, text: PageText, page: Page, found: MentionPage | None, layout: Layout) -> Iterable[Piece]:
-        return with_datasets(pieces(text, page, layout), found.datasets() if found else [])
+    def shown(self, dataset: Dataset) -> dict[str, Any]:
+        """The fields that have a value, and the sentence. No offsets: they mean nothing to a model."""
+        values = {name: getattr(dataset, name) for name in SHOWN_FIELDS}
+        sentence = " ".join(dataset.sent.split()) if dataset.sent else None  # the page itself has the line breaks
+        return {name: value for name, value in values.items() if value is not None} | {"sentence": sentence}
 
-    def content(self, piece: Piece) -> str:
-        return datasets_block(piece.datasets, [self.details(one) for one in piece.datasets]) + "\n" + page_block(piece)
+    def content(self, chunk: Chunk) -> str:
+        return datasets_block(map(self.shown, chunk.datasets)) + "\n" + page_block(chunk)
 
     def validate(self, answer: Any, expects: int) -> None:
         check_numbers(answer.verdicts, expects)
 
 
 def verdicts_on(page: MentionPage, answers: Sequence[Answered]) -> Iterator[tuple[Dataset, Any]]:
-    """Each dataset of the page that was asked about, and its verdict."""
+    """Each dataset of the page that was asked about, and the verdict on it."""
     datasets = page.datasets()
     for answered in answers:
         for verdict in answered.answer.verdicts:
-            yield datasets[answered.piece.places[verdict.number - 1]], verdict
+            yield datasets[answered.chunk.places[verdict.number - 1]], verdict
 
 
 def check_numbers(verdicts: Sequence[Numbered], expects: int) -> None:
-    """Raises Unacceptable unless every number from 1 to `expects` has exactly one verdict, and no other has."""
+    """Raises InvalidAnswer unless every number from 1 to `expects` has exactly one verdict, and no other has one."""
     counts = Counter(verdict.number for verdict in verdicts)
     missing = [number for number in range(1, expects + 1) if not counts[number]]
     extra = [number for number, count in counts.items() if count > 1 or not 1 <= number <= expects]
     if missing or extra:
-        raise Unacceptable("invalid_answer", f"verdicts missing for {missing}, too many for {sorted(extra)}")
+        raise InvalidAnswer("invalid_answer", f"verdicts missing for {missing}, too many for {sorted(extra)}")
 
 
-def apply(dataset: Dataset, process: str, said: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Put `fields` into the dataset, and under verdicts[process] what was `said` and what that changed, [from, to]."""
-    now = dataset.model_dump(include=set(fields))
-    changed = {name: [now[name], value] for name, value in fields.items() if now[name] != value}
+def apply_verdict(dataset: Dataset, process: str, said: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Set `fields` of the dataset. verdicts[process] gets what was `said` and what it changed: {field: [old, new]}."""
+    old = dataset.model_dump(include=set(fields))
+    changed = {name: [old[name], new] for name, new in fields.items() if old[name] != new and name not in said}
     for name, value in fields.items():
         setattr(dataset, name, value)
-    dataset.verdicts[process] = said | {"changed": {name: pair for name, pair in changed.items() if name not in said}}
+    dataset.verdicts[process] = said | {"changed": changed}
 
 
-def summarize(page: MentionPage) -> MentionPage:
-    """`dataset_used` again, after verdicts: true where any dataset is not rejected."""
-    for mention in page.data_mentions:
-        mention.dataset_used = any(dataset.valid is not False for dataset in mention.datasets)
-    page.dataset_used = any(mention.dataset_used for mention in page.data_mentions)
+def reason_for(valid: bool, reason: str | None) -> str | None:
+    """The reason of a rejection. A valid dataset has none, whatever the model wrote."""
+    return None if valid else reason or "no reason given"
+
+
+def update_dataset_used(page: MentionPage) -> MentionPage:
+    """Set `dataset_used` after verdicts: true if any dataset is not rejected."""
+    for passage in page.data_mentions:
+        passage.dataset_used = any(dataset.valid is not False for dataset in passage.datasets)
+    page.dataset_used = any(passage.dataset_used for passage in page.data_mentions)
     return page

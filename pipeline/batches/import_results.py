@@ -1,0 +1,124 @@
+"""Import results produced elsewhere. The custom id of each row says which question it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.batches.collect import Collected, checked, result_files, rows
+from pipeline.batches.plan import DocumentQuestions
+from pipeline.batches.price import Pricing
+from pipeline.batches.session import StageRun
+from pipeline.errors import ProviderError
+from pipeline.ledger.asks import CurrentAsk
+from pipeline.ledger.attempts import OpenAttempt
+from pipeline.ledger.batches import Batch
+from pipeline.ledger.ids import AskId, AttemptId
+from pipeline.records import Outcome, Recipe
+
+
+def import_results(run: StageRun, files: Sequence[Path]) -> Collected:
+    """Record the answers in `files` to the current questions of a stage. Importing them twice changes nothing.
+
+    Raises WorkspaceError if a file cannot be read.
+    """
+    result = Collected()
+    for file in files:
+        with run.ledger.transaction():
+            importer = _FileImporter(run, file, result)
+            for row in rows(file):
+                importer.take(row)
+            importer.close()
+        result.batches += 1
+    return result
+
+
+def make_current(run: StageRun, documents: Iterable[DocumentQuestions]) -> None:
+    """Make these the current questions of pages that were never asked: all pages, after the ledger was lost."""
+    ledger = run.ledger
+    with ledger.transaction():
+        recipe = ledger.asks.recipe_number(run.requests.recipe)
+        for document in documents:
+            current = {(ask.page, ask.part): ask for ask in ledger.asks.of_document(run.process, document.source)}
+            sent = {ask.page for ask in current.values() if ledger.attempts.any(ask.id)}
+            for ask in document.asks:
+                if ask.page not in sent:
+                    key = run.requests.key(ask)
+                    ask_id = AskId(run.process, key, ledger.attempts.generation(run.process, key) or 0)
+                    if ledger.asks.set_current(ask, ask_id, recipe, current.get((ask.page, ask.part))):
+                        ledger.documents.mark_outdated(run.process, ask.source)
+
+
+def find_result_files(run: StageRun, names: Sequence[str]) -> list[Path]:
+    """The result files that `names` stand for: paths, or ids of batches, which are downloaded.
+
+    Raises ProviderError if a batch has not ended or is unknown to the provider.
+    """
+    files: list[Path] = []
+    for name in names:
+        if Path(name).exists() or "/" in name or "." in name:
+            files.append(Path(name))
+            continue
+        info = run.provider.status(name)
+        if not info.ended:
+            raise ProviderError(f"Batch {name} is {info.status}: import its results when it has ended.")
+        files += result_files(run, info)
+    return files
+
+
+class _FileImporter:
+    """Imports one file. Attempts that the ledger does not know go to a batch record of their own."""
+
+    def __init__(self, run: StageRun, file: Path, result: Collected) -> None:
+        self._run, self._ledger, self._file, self._result = run, run.ledger, file, result
+        self._pricing = Pricing(run.config)
+        self._own_batch: int | None = None
+        self._touched: set[int] = set()
+
+    def take(self, row: dict[str, Any]) -> None:
+        custom_id, outcome = self._run.provider.read_row(row)
+        attempt = AttemptId.parse(custom_id)
+        asked = self._ledger.asks.with_key(*attempt[:2]) if attempt and attempt.process == self._run.process else None
+        if attempt is None or asked is None or attempt.generation < asked.generation:  # replaced by --again
+            self._result.ignored_rows += 1
+            return
+        if attempt.generation > asked.generation:  # asked again before the ledger was lost
+            self._ledger.asks.raise_generation(attempt.process, attempt.key, attempt.generation)
+            asked = replace(asked, generation=attempt.generation)
+        outcome = checked(self._run.stage, outcome, asked.expects)
+        self._result.ignored_rows += not self._answer(attempt, asked, outcome)
+
+    def _answer(self, attempt_id: AttemptId, asked: CurrentAsk, outcome: Outcome) -> bool:
+        """Whether the row is new: the first accepted answer, or the outcome of an attempt that had none."""
+        attempts = self._ledger.attempts.of_ask(asked.id)
+        attempt = self._ledger.attempts.open(attempt_id)
+        if any(old.outcome == "ok" for old in attempts) or (attempt is None and attempts and outcome.kind != "ok"):
+            return False
+        recipe = self._ledger.asks.recipe(asked.recipe)
+        if attempt is None:
+            free_number = max([attempt_id.number, *(old.number + 1 for old in attempts)])
+            new = attempt_id._replace(number=free_number)
+            attempt = self._ledger.attempts.add(new, self._batch_for(recipe), asked.expects, 0)
+        self._record(attempt, outcome, recipe)
+        return True
+
+    def _batch_for(self, recipe: Recipe) -> int:
+        if self._own_batch is None:
+            number = max(self._ledger.batches.next_number(), self._run.workspace.last_request_file() + 1)
+            destination = (recipe.provider, recipe.base_url, recipe.model)
+            batch = Batch(number, self._run.process, self._file.name, "collected", *destination, 0, 0, 0)
+            self._ledger.batches.add(replace(batch, status="imported", cleaned=1))
+            self._own_batch = number
+        return self._own_batch
+
+    def _record(self, attempt: OpenAttempt, outcome: Outcome, recipe: Recipe) -> None:
+        cost = self._pricing.cost(outcome, recipe.provider, recipe.model)
+        self._ledger.attempts.record(attempt, outcome, cost)
+        self._result.count(outcome)
+        self._touched.add(attempt.batch)
+
+    def close(self) -> None:
+        for batch in self._touched:
+            self._ledger.documents.mark_askers_of_batch(batch)

@@ -1,0 +1,1 @@
+"""What the entry scripts share: arguments, and what is printed."""

@@ -1,0 +1,64 @@
+"""The tables of `batch_status.py`. They fit into 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from tabulate import tabulate
+
+from pipeline.batches.status import BatchStatus, StatusReport
+from pipeline.cli.arguments import NEEDS_ATTENTION, OK, READY
+from pipeline.cli.quote import dollars
+from pipeline.processes import PROCESSES
+from pipeline.workflow.counts import StageCounts
+
+BATCH_LINE = "{:>4}  {:<11}  {:<11}  {:>13}  {:>6}  {:>9}  {}"
+HEADERS = ("no.", "status", "since", "done", "failed", "cost", "next")
+STAGE_HEADERS = ("stage", "documents", "pages", "answered", "waiting", "failed", "not asked")
+UNKNOWN = "-"
+
+
+def exit_status(report: StatusReport) -> int:
+    return NEEDS_ATTENTION if report.unsettled else READY if report.ready else OK
+
+
+def print_status(report: StatusReport, stages: Mapping[str, StageCounts]) -> None:
+    """The batches of each stage, two lines for each, then the pages of all stages."""
+    for process in PROCESSES:
+        batches = [status for status in report.batches if status.batch.process == process]
+        print(f"\n{process}")
+        if not batches:
+            print(f"  no batches yet: python run_batch.py --process {process}")
+            continue
+        print(BATCH_LINE.format(*HEADERS))
+        for status in batches:
+            print("\n".join(_lines(status)))
+    print("\n" + tabulate([_stage_row(process, counts) for process, counts in stages.items()], headers=STAGE_HEADERS))
+
+
+def _lines(status: BatchStatus) -> tuple[str, str]:
+    """The state of a batch; its id and its tokens."""
+    batch, (tokens_in, tokens_out, cost) = status.batch, status.usage
+    done = UNKNOWN if batch.done is None else f"{batch.done:,}"
+    failed = UNKNOWN if batch.failed is None else f"{batch.failed:,}"
+    first = BATCH_LINE.format(
+        batch.id, batch.status or "not sent", _time(batch.since), f"{done}/{batch.requests:,}", failed,
+        UNKNOWN if cost is None else dollars(cost), status.next_step,
+    )  # fmt: skip
+    tokens = f"{tokens_in:,} tokens in, {tokens_out:,} out" if tokens_in else f"about {batch.tokens:,} tokens in"
+    until = f"; expires {_time(batch.expires)}" if batch.expires and batch.state == "submitted" else ""
+    return first, f"      {batch.batch_id or batch.path}: {tokens}{until}"
+
+
+def _stage_row(process: str, counts: StageCounts) -> list[object]:
+    """The last column is what remains, so that the row adds up."""
+    pages = counts.pages
+    failed = sum(count for status, count in pages.items() if status.startswith("failed:"))
+    waiting = pages["pending"] + pages["not_sent"]
+    rest = pages.total() - pages["answered"] - failed - waiting
+    return [process, counts.documents, pages.total(), pages["answered"], waiting, failed, rest]
+
+
+def _time(seconds: int | None) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M") if seconds else UNKNOWN

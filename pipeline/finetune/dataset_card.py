@@ -1,0 +1,170 @@
+"""The dataset card, README.md: counts, provenance, and what was left out of the training data."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pipeline.config import SPLITS
+from pipeline.files import write_atomic
+from pipeline.finetune.examples import OVERHEAD, Example
+from pipeline.finetune.formats import Format
+from pipeline.records import CLASS_FIELDS, Document
+from pipeline.text.tokens import count_tokens
+
+BUCKET = 250  # tokens; width of a bar of the histogram
+HISTOGRAM = "tokens.png"
+
+
+@dataclass
+class DatasetCard:
+    """The numbers of the card.
+
+    `rows`: by split and kind. `labels`: rows by split and who labelled them. `mentions`: for each class field, mentions
+    by split and value. `documents`: by split. `tokens`: rows by split and lower end of their bucket. `models`:
+    documents by stage, model and start of the prompt's hash. `left_out`: pages by reason. `left_out_parts`: parts of
+    long pages. `cost_usd`: of all answers whose price is known.
+    """
+
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    labels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    mentions: dict[str, Counter[tuple[str, str]]] = field(
+        default_factory=lambda: {name: Counter() for name in CLASS_FIELDS}
+    )
+    documents: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[tuple[str, int]] = field(default_factory=Counter)
+    models: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    left_out_parts: int = 0
+    cost_usd: float = 0.0
+    _last: str = ""
+
+    def add_document(self, document: Document) -> None:
+        self.models.update({(one.process, one.model, one.prompt_sha256[:12]) for one in document.provenance})
+        self.cost_usd += sum(usage.cost_usd or 0.0 for usage in document.usage.values())
+
+    def add_row(self, split: str, example: Example, row: Mapping[str, Any]) -> None:
+        """Count a row, `row` being its form in the file. The rows of a document must follow each other."""
+        self.rows[split, example.kind] += 1
+        self.labels[split, example.label] += 1
+        self.documents[split] += example.source != self._last
+        self._last = example.source
+        tokens = OVERHEAD + sum(count_tokens(text) for text in _texts(row))
+        self.tokens[split, tokens // BUCKET * BUCKET] += 1
+        for passage in example.answer.data_mentions:
+            for dataset in passage.datasets:
+                for name, counts in self.mentions.items():
+                    counts[split, getattr(dataset, name)] += 1
+
+
+def _texts(row: Mapping[str, Any]) -> list[str]:
+    """The texts of a row, in whichever format it is."""
+    if "messages" in row:
+        return [message["content"] for message in row["messages"]]
+    if "conversations" in row:
+        return [turn["value"] for turn in row["conversations"]]
+    return [row["instruction"], row["input"], row["output"]]
+
+
+def write_card(card: DatasetCard, form: Format, folder: Path) -> bool:
+    """Write README.md as dataset hubs show it, with a histogram if matplotlib is installed.
+
+    Returns whether it has a histogram.
+    """
+    histogram = _histogram(card)
+    if histogram:
+        write_atomic(folder / HISTOGRAM, histogram)
+    else:
+        (folder / HISTOGRAM).unlink(missing_ok=True)  # of an earlier run, on other data
+    write_atomic(folder / "README.md", _text(card, form, histogram is not None).encode())
+    return histogram is not None
+
+
+def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
+    splits = [
+        (split, card.documents[split], card.rows[split, "positive"], card.rows[split, "negative"]) for split in SPLITS
+    ]
+    mentions = [f"### {name.capitalize()}\n\n{_by_split(counts, name)}" for name, counts in card.mentions.items()]
+    parts = [
+        _front_matter(),
+        "# Dataset mentions: training data\n",
+        f"Each row is a page, or a part of a long page, in the format `{form}`. It consists of the system prompt\n"
+        "(`system_prompt.md`), the text of the page, and the extraction answer. Line N of `SPLIT.sources.jsonl`\n"
+        "has the document and page of line N of `SPLIT.jsonl`, and who labelled it. Documents are assigned to\n"
+        "splits by the hash of their PDF.\n",
+        _table(("split", "documents", "positive rows", "negative rows"), splits),
+        "## Rows by labeller\n",
+        "`pipeline`: labelled by models. `person:NAME`: a person has completed the page.\n"
+        "`pipeline+person:NAME`: a person has labelled some mentions of the page.\n",
+        _by_split(card.labels, "labelled by"),
+        "## Mentions by class\n",
+        *mentions,
+        "## Tokens\n",
+        f"![Number of rows by number of tokens]({HISTOGRAM})\n"
+        if has_histogram
+        else "There is no histogram of tokens, because matplotlib was not installed when this card was written.\n",
+        "Tokens are counted with o200k_base. The tokenizers of other models give other counts.\n",
+        "## Models\n",
+        _table(
+            ("stage", "model", "prompt (SHA-256)", "documents"),
+            [(*model, count) for model, count in sorted(card.models.items())],
+        ),
+        f"All answers for these documents cost ${card.cost_usd:.4f}. Answers with an unknown price are not included.\n",
+        "## Left out\n",
+        _table(("pages", "reason"), [(count, reason) for reason, count in sorted(card.left_out.items())]),
+        f"Parts without a mention, of long pages with mentions: {card.left_out_parts}.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _front_matter() -> str:
+    """The header in YAML that tells dataset hubs the file of each split."""
+    files = "\n".join(
+        f"  - split: {'validation' if split == 'valid' else split}\n    path: {split}.jsonl" for split in SPLITS
+    )
+    return f"---\ntask_categories:\n- text-generation\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
+
+
+def _by_split(counts: Counter[tuple[str, str]], name: str) -> str:
+    values = sorted({value for _, value in counts})
+    return _table((name, *SPLITS), [(value, *(counts[split, value] for split in SPLITS)) for value in values])
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table. Names of models and annotators cannot break it or add markup."""
+    if not rows:
+        return "None.\n"
+    escaped = [
+        [re.sub(r"[|<>`\[\]*\n\r]", "_", value) if isinstance(value, str) else value for value in row] for row in rows
+    ]
+    return tabulate(escaped, headers=headers, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def _histogram(card: DatasetCard) -> bytes | None:
+    """PNG: number of rows by number of tokens, splits stacked. None if matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    buckets = sorted({bucket for _, bucket in card.tokens}) or [0]
+    below = [0] * len(buckets)
+    for split, colour in zip(SPLITS, ("#2a6f97", "#e09f3e", "#9e2a2b"), strict=True):
+        heights = [card.tokens[split, bucket] for bucket in buckets]
+        axes.bar([bucket + BUCKET / 2 for bucket in buckets], heights, BUCKET * 0.9, below, color=colour, label=split)
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    axes.set_xlabel("tokens per row")
+    axes.set_ylabel("rows")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
+    return picture.getvalue()

@@ -1,0 +1,1 @@
+"""PDFs to text: find papers, read their pages in worker processes, and classify pages."""

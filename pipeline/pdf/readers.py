@@ -1,0 +1,46 @@
+"""Where papers are read. This module: in worker processes on this machine. `dask_cluster`: on other machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipeline.config import Config
+from pipeline.pdf.pool import Limits, ReadResult, read_paper, workers
+
+QUEUE_LENGTH = 64  # papers that are read ahead, or wait for a worker
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Reads papers through an executor. `queue_length`: papers to submit before waiting for the first result."""
+
+    executor: Executor
+    limits: Limits
+    queue_length: int = QUEUE_LENGTH
+
+    def start(self, file: str, password: str | None, known_sha256: str | None) -> Future[ReadResult]:
+        """Submit a paper. A file whose SHA-256 is `known_sha256` is not read."""
+        return self.executor.submit(read_paper, file, password, known_sha256, self.limits)
+
+    def result(self, future: Future[ReadResult]) -> ReadResult:
+        """Wait for a paper. Raises ClusterError if the papers are read on a cluster."""
+        return future.result()
+
+
+@contextmanager
+def local_readers(config: Config, limits: Limits) -> Iterator[Readers]:
+    """READ_PROCESSES worker processes on this machine; by default one for each CPU core."""
+    # Threads are enough to feed the worker processes.
+    executor = ThreadPoolExecutor(config.read_processes or os.cpu_count() or 1)
+    try:
+        yield Readers(executor, limits)
+    except BaseException:  # Ctrl-C, or an error in the caller: the papers that are being read are not needed any more
+        workers.cancel()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+        workers.resume()

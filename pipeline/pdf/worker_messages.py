@@ -1,0 +1,34 @@
+"""The messages between a worker process and its parent: one JSON object per line."""
+
+from __future__ import annotations
+
+import signal
+
+from pipeline.records import Page, Record
+
+HAS_ALARM = hasattr(signal, "setitimer")  # Windows has none: there the parent watches the time
+
+
+class ReadRequest(Record):
+    """Read `file` from page `first_page` on, within `seconds`. A file whose SHA-256 is `known_sha256` is not read."""
+
+    file: str
+    password: str | None = None
+    known_sha256: str | None = None
+    first_page: int = 1
+    seconds: float
+
+
+class WorkerMessage(Record):
+    """One part of the reply. Each sets one of: `sha256`, `n_pages`, `page`, and at the end `done`.
+
+    With `done`, `problem` says why the paper cannot be read, and `out_of_memory` that the page after the last one needs
+    too much memory. A message with no field set means that the worker has started.
+    """
+
+    sha256: str | None = None
+    n_pages: int | None = None
+    page: Page | None = None
+    done: bool = False
+    problem: str | None = None
+    out_of_memory: bool = False

@@ -1,0 +1,126 @@
+"""OpenAI's formats: chat requests, lines of request files, and rows of result files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pipeline.providers.base import Prompt, RequestFormat
+from pipeline.records import Outcome, OutcomeKind, storable
+
+BUDGETS = ("max_completion_tokens", "max_tokens")  # the parameters that limit output tokens
+_PLACE_OF_CONTENT = "\0"  # a prompt or a schema cannot contain it
+MAX_TOKENS = 10**12  # in one answer; a larger number is an error of the server
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found")
+_ENDINGS: dict[str, OutcomeKind] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
+
+
+class ChatRequests(RequestFormat):
+    """Chat completion requests with a strict JSON schema."""
+
+    def __init__(self, prompt: Prompt, model: str, endpoint: str, params: dict[str, Any]) -> None:
+        self.model, self.endpoint, self.params = model, endpoint, params
+        schema = {"name": prompt.schema_name, "strict": True, "schema": prompt.schema}
+        self.answer_format = {"type": "json_schema", "json_schema": schema}
+        self.output_limit = next((params[name] for name in BUDGETS if isinstance(params.get(name), int)), None)
+        self._system = prompt.system
+        self._frames: dict[tuple[int, bool], tuple[str, str]] = {}
+
+    def body(self, content: str, expects: int, larger_budget: bool = False) -> dict[str, Any]:
+        messages = [{"role": "system", "content": self._system}, {"role": "user", "content": content}]
+        body = {"model": self.model, "messages": messages, "response_format": self.answer_format, **self.params}
+        if larger_budget:
+            body |= {name: body[name] * 2 for name in BUDGETS if isinstance(body.get(name), int)}
+        return body
+
+    def line(self, custom_id: str, content: str, expects: int, larger_budget: bool = False) -> bytes:
+        """ASCII only, so that no reader can split the line at an unusual line separator."""
+        before, after = self._frame(expects, larger_budget)
+        return f'{{"custom_id":"{custom_id}",{before}{json.dumps(content)}{after}\n'.encode("ascii")
+
+    def _frame(self, expects: int, larger_budget: bool) -> tuple[str, str]:
+        """A line before and after the content, without the custom id. Encoded once, because it is most of a line."""
+        if (expects, larger_budget) not in self._frames:
+            body = self.body(_PLACE_OF_CONTENT, expects, larger_budget)
+            request = {"method": "POST", "url": self.endpoint, "body": body}
+            line = json.dumps(request, separators=(",", ":")).removeprefix("{")
+            before, _, after = line.partition(json.dumps(_PLACE_OF_CONTENT))
+            self._frames[expects, larger_budget] = before, after
+        return self._frames[expects, larger_budget]
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The outcome in one row of an output or error file. Servers put errors in different places."""
+    error = row.get("error")
+    if error:
+        return _failed(error, None)
+    response = _mapping(row.get("response"))
+    status = response.get("status_code")
+    body = _mapping(response.get("body"))
+    if (isinstance(status, int) and status >= 400) or (body.get("error") and not body.get("choices")):
+        return _failed(body.get("error") or body, status)
+    return _answered(body)
+
+
+def _answered(body: Mapping[str, Any]) -> Outcome:
+    choices = body.get("choices")
+    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    message = _mapping(choice.get("message"))
+    content = message.get("content")
+    kind, note = _kind(choice.get("finish_reason"), message.get("refusal"), content)
+    usage = _mapping(body.get("usage"))
+    return Outcome(
+        kind=kind,
+        content=storable(content) if isinstance(content, str) else None,
+        message=note,
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        reasoning_tokens=_count(_mapping(usage.get("completion_tokens_details")), "reasoning_tokens"),
+    )
+
+
+def _kind(finish: object, refusal: object, content: object) -> tuple[OutcomeKind, str | None]:
+    if refusal:
+        return "refused", storable(str(refusal))[:500]
+    if finish == "length":
+        return "truncated", "the answer was cut off at the token limit"
+    if finish == "content_filter":
+        return "content_filter", "the provider's content filter stopped the answer"
+    if not isinstance(content, str) or not content.strip():
+        return "invalid_json", "the answer is empty"
+    return "ok", None
+
+
+def _failed(error: object, status: int | None) -> Outcome:
+    details = _mapping(error)
+    code = details.get("code") or details.get("type")
+    message = details.get("message") or (error if isinstance(error, str) else json.dumps(error))
+    kind = _ENDINGS.get(str(code), "api_error")
+    refused = _parameter(details) if status in (None, 400, 422) else None
+    text = storable(str(message))[:500]
+    return Outcome(kind=kind, code=storable(str(status or code or "unknown")), message=text, parameter=refused)
+
+
+def _parameter(error: Mapping[str, Any]) -> str | None:
+    """The refused parameter, if it is one that all requests have in common."""
+    name, code = str(error.get("param") or ""), str(error.get("code") or "")
+    if name.startswith("messages") or code == "context_length_exceeded":
+        return None  # it is about this page
+    return storable(name) or (code if code in _PARAMETER_CODES else None)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """`value` as a mapping. Some servers send objects as JSON strings."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else 0

@@ -1,0 +1,153 @@
+"""Human labels: labels.jsonl, with one row per page and annotator, and how labels override the pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.errors import LabelError
+from pipeline.files import replacing
+from pipeline.records import Dataset, DatasetFields, MentionPage, Page, Record
+from pipeline.text.grounding import PageIndex, Span
+from pipeline.workspace import Workspace
+
+Decision = Literal["accept", "reject", "edit", "add"]
+# The page_status of a page that all stages have finished.
+FINISHED = ("answered", "nothing_to_ask")
+
+
+class DatasetLabel(DatasetFields):
+    """The decision of an annotator on one dataset mention.
+
+    `page text[start:end]` is `quote`, the name of the dataset. The fields matter unless the decision is `reject`. They
+    are complete, so that a label can be applied where the pipeline found nothing.
+    """
+
+    decision: Decision
+    start: int
+    end: int
+    quote: str
+
+
+class PageLabel(Record):
+    """The labels of one annotator for one page.
+
+    `text_sha256`: `text_hash` of the page that was labelled. `time`: ISO 8601, UTC. `page_complete`: the annotator has
+    marked every dataset mention of the page.
+    """
+
+    source: str
+    page: int
+    text_sha256: str
+    annotator: str
+    time: str
+    page_complete: bool = False
+    mentions: list[DatasetLabel] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LabelledPage:
+    """The datasets of a page after its label was applied. `lost`: labelled names that are not in its text any more."""
+
+    datasets: list[Dataset]
+    lost: list[str]
+
+
+def text_hash(page: Page) -> str:
+    """SHA-256 of the page's text. It shows whether a label was made on the same text."""
+    return hashlib.sha256(page.text.encode()).hexdigest()
+
+
+def parse_labels(path: Path) -> Iterator[PageLabel]:
+    """The rows of a labels.jsonl. Raises LabelError, with the line number of an invalid row."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise LabelError(f"Cannot read {path} ({error.strerror}): give the path of a label file.") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield PageLabel.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                reason = f"{place}: {first['msg']}" if place else first["msg"]
+                raise LabelError(
+                    f"{path}, line {number}, is not a valid label ({reason}): fix or delete that line."
+                ) from None
+
+
+def load_labels(workspace: Workspace) -> dict[tuple[str, int], PageLabel]:
+    """The newest label of each page, by document id and page number. Raises LabelError."""
+    labels = parse_labels(workspace.labels) if workspace.labels.exists() else ()
+    return {(label.source, label.page): label for label in sorted(labels, key=_time)}
+
+
+def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
+    """Add labels to labels.jsonl, which keeps the newest label of each page and annotator. Raises LabelError.
+
+    Returns the number of rows that were added or replaced.
+    """
+    known = parse_labels(workspace.labels) if workspace.labels.exists() else ()
+    before = {(label.source, label.page, label.annotator): label for label in sorted(known, key=_time)}
+    rows = dict(before)
+    for label in sorted(new, key=_time):
+        key = label.source, label.page, label.annotator
+        if key not in before or before[key].time <= label.time:
+            rows[key] = label
+    with replacing(workspace.labels) as file:
+        for key in sorted(rows):
+            file.write(json.dumps(rows[key].model_dump(), ensure_ascii=False).encode() + b"\n")
+    return sum(rows[key] != before.get(key) for key in rows)
+
+
+def _time(label: PageLabel) -> str:
+    return label.time
+
+
+def apply_label(page: Page, known: MentionPage | None, label: PageLabel) -> LabelledPage:
+    """The datasets of `page`, with the label overriding `known`, which is what the pipeline found.
+
+    Datasets without a label stay as they are, unless the page is complete: then they are removed.
+    """
+    spans = {(one.start, one.end) for one in label.mentions}
+    found = known.model_copy(deep=True).datasets() if known else []
+    labelled = LabelledPage([one for one in found if not label.page_complete or (one.start, one.end) in spans], [])
+    index = PageIndex(page.text, page.language)
+    same_text = label.text_sha256 == text_hash(page)
+    for one in label.mentions:
+        if same_text:
+            place = Span(one.start, one.end, "exact") if page.text[one.start : one.end] == one.quote else None
+        else:
+            place = index.locate_nearest(one.quote, one.start)
+        if place is None:
+            labelled.lost.append(one.quote)
+        else:
+            _apply(labelled.datasets, one, place, index)
+    return labelled
+
+
+def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: PageIndex) -> None:
+    """Apply one label to the list of datasets, in place."""
+    same_place = [one for one in datasets if (one.start, one.end) == (place.start, place.end)]
+    if label.decision == "reject":
+        for dataset in same_place:
+            dataset.valid, dataset.invalid_reason = False, "rejected by a person"
+        return
+    if same_place:
+        dataset = same_place[0]
+    else:
+        name, sentence = index.text[place.start : place.end], index.sentence(place)
+        dataset = Dataset(
+            raw_name=name, start=place.start, end=place.end, grounding="exact",
+            sent=index.text[sentence.start : sentence.end], sent_start=sentence.start, sent_end=sentence.end,
+        )  # fmt: skip
+    # The pipeline may have found the same name in the same place twice. A person has decided that it is one mention.
+    datasets[:] = [one for one in datasets if (one.start, one.end) != (place.start, place.end)]
+    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **label.fields()}))

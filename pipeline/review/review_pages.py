@@ -1,0 +1,89 @@
+"""The pages that annotators review, with the datasets that the pipeline found on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import StageOrderError
+from pipeline.processes import FIRST, PROCESSES
+from pipeline.records import Dataset, Document, Page, Record
+from pipeline.review.labels import FINISHED, text_hash
+from pipeline.selection import Selection
+from pipeline.store import load_document, load_text, manifest_entries
+from pipeline.workspace import Workspace
+
+
+class ReviewDataset(Record):
+    """A dataset mention of the pipeline that was located in the page. `fields` and `verdicts`: as in `Dataset`."""
+
+    start: int
+    end: int
+    quote: str
+    sent_start: int | None
+    sent_end: int | None
+    valid: bool | None
+    invalid_reason: str | None
+    fields: dict[str, str | None]
+    verdicts: dict[str, dict[str, Any]]
+
+
+class ReviewPage(Record):
+    """A page and its mentions. `unlocated`: dataset names of the pipeline that do not occur in the page's text."""
+
+    source: str
+    page: int
+    text: str
+    text_sha256: str
+    mentions: list[ReviewDataset]
+    unlocated: list[str]
+
+
+def review_pages(workspace: Workspace, selection: Selection) -> Iterator[ReviewPage]:
+    """Every selected page that the pipeline has finished or found datasets on, as the last stage so far left it.
+
+    Raises StageOrderError if there is none, InputError, WorkspaceError.
+    """
+    found = False
+    for entry in selection.of(manifest_entries(workspace)):
+        stages = (load_document(workspace, process, entry.source) for process in reversed(PROCESSES))
+        document = next(filter(None, stages), None)
+        text = load_text(workspace, entry.source)
+        # If the PDF has changed since, the offsets in the document refer to another text.
+        if document is None or document.text_sha256 != text.digest():
+            continue
+        for page in text.pages:
+            known = document.page(page.page)
+            finished = document.page_status.get(str(page.page)) in FINISHED
+            if selection.has_page(page.page) and (finished or (known and known.datasets())):
+                found = True
+                yield _review_page(document, page)
+    if not found:
+        raise StageOrderError(f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first.")
+
+
+def _review_page(document: Document, page: Page) -> ReviewPage:
+    known = document.page(page.page)
+    datasets = known.datasets() if known else []
+    return ReviewPage(
+        source=document.source,
+        page=page.page,
+        text=page.text,
+        text_sha256=text_hash(page),
+        mentions=[_review_dataset(dataset) for dataset in datasets if dataset.start is not None],
+        unlocated=[dataset.raw_name for dataset in datasets if dataset.start is None],
+    )
+
+
+def _review_dataset(dataset: Dataset) -> ReviewDataset:
+    return ReviewDataset(
+        start=dataset.start or 0,
+        end=dataset.end or 0,
+        quote=dataset.raw_name,
+        sent_start=dataset.sent_start,
+        sent_end=dataset.sent_end,
+        valid=dataset.valid,
+        invalid_reason=dataset.invalid_reason,
+        fields=dataset.fields(),
+        verdicts=dataset.verdicts,
+    )

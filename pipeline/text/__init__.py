@@ -1,0 +1,1 @@
+"""Text of pages: finding quotations, sentences, languages, chunks, token counts."""

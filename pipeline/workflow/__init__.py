@@ -1,0 +1,1 @@
+"""Running one stage: planning and submitting, waiting, collecting, merging answers into documents."""

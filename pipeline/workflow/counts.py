@@ -1,0 +1,32 @@
+"""How far each stage is, read from the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.batches.session import Session
+from pipeline.processes import PROCESSES
+from pipeline.store import manifest_entries
+
+
+@dataclass
+class StageCounts:
+    """The documents that a stage has a file of, and their pages by status."""
+
+    documents: int = 0
+    pages: Counter[str] = field(default_factory=Counter)
+
+
+def stage_counts(session: Session) -> dict[str, StageCounts]:
+    """The counts of each stage, for papers that are still there."""
+    counts = {process: StageCounts() for process in PROCESSES}
+    if not session.workspace.manifest.exists():
+        return counts
+    present = {entry.source for entry in manifest_entries(session.workspace) if not entry.problem}
+    for process, stage in counts.items():
+        for source, statuses in session.ledger.documents.page_counts(process):
+            if source in present:
+                stage.documents += 1
+                stage.pages.update(statuses)
+    return counts

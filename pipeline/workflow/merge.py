@@ -1,0 +1,176 @@
+"""Writes one file per document and stage from the answers in the ledger. Only files that are outdated are written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+from pipeline.batches.session import Session
+from pipeline.files import file_size, file_stamp, replacing, write_atomic
+from pipeline.ledger.documents import Failure, WrittenDocument
+from pipeline.processes import PROCESSES
+from pipeline.records import Document, ManifestEntry
+from pipeline.stages import get_stage
+from pipeline.store import load_document, load_text, manifest_entries
+from pipeline.workflow.build import DocumentBuilder
+from pipeline.workflow.report import Merged
+
+GROUP = 100  # documents that are written in one transaction
+
+
+def merge_stage(session: Session, process: str, earlier_too: bool = True) -> Merged:
+    """Update every document of the manifest in a stage, in those that build on it and, if asked, in those before it.
+
+    One pass over the manifest. Returns the totals of `process`.
+    """
+    asked = [one for one in PROCESSES if one == process or session.ledger.asks.any(one)]
+    stages = asked if earlier_too else asked[asked.index(process) :]
+    merger, merged = Merger(session, stages), Merged()
+    entries = manifest_entries(session.workspace)
+    with ExitStack() as stack:
+        files = {one: stack.enter_context(replacing(session.workspace.failures(one))) for one in stages}
+        for entry in tqdm(entries, desc=f"Merging {process}", unit=" papers", leave=False, disable=None):
+            merged.add(entry)
+            states = {} if entry.problem else merger.take(entry.source)
+            for one, state in states.items():
+                for failure in state.failures:
+                    line = json.dumps({"source": entry.source, **failure}, ensure_ascii=False)
+                    files[one].write(line.encode() + b"\n")
+            merged.statuses.update(states[process].statuses if states else ())
+        merger.finish()
+    return merged
+
+
+def merge_outdated(session: Session, process: str) -> None:
+    """Write only the documents that got an answer since they were written: cheap, however many documents there are."""
+    merger = Merger(session, [process])
+    for source in session.ledger.documents.outdated(process):
+        if session.workspace.text(source).exists():
+            merger.take(source)
+    merger.finish()
+
+
+@dataclass
+class State:
+    """A document in one stage: pages by status, and the questions that were given up."""
+
+    statuses: Counter[str]
+    failures: Sequence[Failure] = ()
+
+
+@dataclass
+class _Pending:
+    """A document that is to be recorded. `content`: None if its file stays as it is."""
+
+    process: str
+    source: str
+    state: State
+    document: Document | None
+    content: bytes | None = None
+
+
+@dataclass
+class Merger:
+    """Updates documents in several stages, in their order.
+
+    Documents are written in groups: one transaction for many files, and few documents in memory. A crash loses no more
+    than a group, which is then built again: the ledger calls a file current only after it was written.
+    """
+
+    session: Session
+    stages: Sequence[str]
+    _group: dict[tuple[str, str], _Pending] = field(default_factory=dict)
+
+    def take(self, source: str) -> dict[str, State]:
+        """Update a document in all stages. Returns its state by stage."""
+        states, previous_changed = {}, False
+        for process in self.stages:
+            state, changed = self._update(process, source, previous_changed)
+            states[process], previous_changed = state, changed
+        if len(self._group) >= GROUP:
+            self.finish()
+        return states
+
+    def document(self, process: str, source: str) -> Document | None:
+        """The current document, whether it was written yet or not."""
+        pending = self._group.get((process, source))
+        if pending and pending.document:
+            return pending.document
+        return load_document(self.session.workspace, process, source)
+
+    def finish(self) -> None:
+        """Write the group, then record what was written."""
+        workspace, ledger = self.session.workspace, self.session.ledger
+        for pending in self._group.values():
+            if pending.content is not None:
+                write_atomic(workspace.document(pending.process, pending.source), pending.content)
+        with ledger.transaction():
+            for pending in self._group.values():
+                process, source = pending.process, pending.source
+                size = file_size(workspace.document(process, source)) or 0
+                state = pending.state
+                written = WrittenDocument(size, self._stamp(process, source), state.statuses, state.failures)
+                ledger.documents.mark_written(process, source, written)
+        self._group = {}
+
+    def _update(self, process: str, source: str, previous_changed: bool) -> tuple[State, bool]:
+        """(state, whether the file will change)."""
+        ledger, path = self.session.ledger, self.session.workspace.document(process, source)
+        size, written = file_size(path), ledger.documents.written(process, source)
+        if not previous_changed and not ledger.documents.is_outdated(process, source):
+            if written and (written.size, written.text) == (size, self._stamp(process, source)):
+                return State(written.statuses, written.failures), False
+            if size is not None and written is None:
+                # The file is older than this ledger, which may know nothing about it: it is kept.
+                state = self._read(process, source)
+                self._group[process, source] = _Pending(process, source, state, None)
+                return state, False
+        pending = self._build(process, source)
+        changed = size is None or path.read_bytes() != pending.content
+        if not changed:
+            pending.content = None
+        self._group[process, source] = pending
+        return pending.state, changed
+
+    def _stamp(self, process: str, source: str) -> str:
+        """Changes whenever something changes that the document is built from, apart from the ledger's answers.
+
+        With other SKIP_PAGES the status of pages that were not sent is different.
+        """
+        workspace, config = self.session.workspace, self.session.config
+        stamp = f"{file_stamp(workspace.text(source))} {sorted(config.skip_pages)}"
+        previous = get_stage(process).previous
+        return f"{stamp} {file_stamp(workspace.document(previous, source))}" if previous else stamp
+
+    def _read(self, process: str, source: str) -> State:
+        """The state of a document from its file alone."""
+        document = load_document(self.session.workspace, process, source)
+        assert document is not None
+        failed = ((page, status) for page, status in document.page_status.items() if status.startswith("failed:"))
+        failures = [{"page": int(page), "kind": status.removeprefix("failed:")} for page, status in failed]
+        return State(Counter(document.page_status.values()), failures)
+
+    def _build(self, process: str, source: str) -> _Pending:
+        stage, text = get_stage(process), load_text(self.session.workspace, source)
+        before = self.document(stage.previous, source) if stage.previous else None
+        if before and before.text_sha256 not in (None, text.digest()):
+            before = None  # it belongs to another text, and will be built again
+        builder = DocumentBuilder(stage, text, before, self.session.ledger, self.session.config)
+        document = builder.build()
+        state = State(Counter(document.page_status.values()), builder.failures)
+        content = document.model_dump_json(indent=2).encode() + b"\n"
+        return _Pending(process, source, state, document, content)
+
+
+def updating(merger: Merger, entries: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:
+    """The same entries, each after its document was updated."""
+    for entry in entries:
+        if not entry.problem:
+            merger.take(entry.source)
+        yield entry
+    merger.finish()

@@ -1,0 +1,65 @@
+"""What a command did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.batches.collect import Collected
+from pipeline.batches.plan import Plan
+from pipeline.records import ManifestEntry
+
+
+@dataclass
+class Merged:
+    """The documents of one stage: how many, their pages by status, and the papers that cannot be read."""
+
+    documents: int = 0
+    pages: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    problems: list[ManifestEntry] = field(default_factory=list)
+
+    def add(self, entry: ManifestEntry) -> None:
+        """Count a document. Its pages by status are added by the caller."""
+        self.documents += 1
+        if entry.problem:
+            self.problems.append(entry)
+        else:
+            self.pages += entry.n_pages
+
+
+@dataclass
+class Report:
+    """What a command did, for its summary.
+
+    `blocked`: pages that the previous stage has not answered yet. `sent`: requests, and `batches` that they were sent
+    in. `waiting`: batches that were not sent because the queue is full, or because of `held`. `open`: batches that were
+    submitted and are not collected.
+    """
+
+    plan: Plan = field(default_factory=Plan)
+    blocked: int = 0
+    sent: int = 0
+    batches: int = 0
+    waiting: int = 0
+    open: int = 0
+    held: str | None = None
+    collected: Collected = field(default_factory=Collected)
+    merged: Merged = field(default_factory=Merged)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether sending more would only repeat the same error."""
+        return bool(self.collected.failed or self.collected.refused or self.held)
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the user has to do something before the next stage makes sense."""
+        got = self.collected
+        return bool(self.rejected or got.unknown or got.unreachable or got.no_room)
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something is left that running the commands again does not fix."""
+        failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
+        return bool(self.merged.problems or failed or self.must_stop)

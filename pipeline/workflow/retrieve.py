@@ -1,0 +1,134 @@
+"""Collecting and merging answers: once, while waiting for all batches, or from files produced elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from pipeline.batches.collect import collect
+from pipeline.batches.import_results import find_result_files, import_results, make_current
+from pipeline.batches.session import Session, StageRun
+from pipeline.batches.submit import write_batch_ids
+from pipeline.errors import LockedError, StageOrderError, UnreachableError
+from pipeline.selection import Selection
+from pipeline.workflow.merge import merge_outdated, merge_stage
+from pipeline.workflow.progress import BatchProgress
+from pipeline.workflow.questions import Readiness, document_questions
+from pipeline.workflow.report import Merged, Report
+from pipeline.workflow.run_stage import RunOptions, count_open, run_stage, submit_waiting
+from pipeline.workflow.upgrade import upgrade_asks
+
+MAX_UNREACHABLE_ROUNDS = 20  # rounds in a row without a reply, while waiting: networks come and go
+
+
+def retrieve(session: Session, process: str) -> Report:
+    """Collect the batches that have ended, merge, and send what waits for the queue.
+
+    Raises StageOrderError if nothing of the stage was ever sent, UnreachableError.
+    """
+    report = Report()
+    _retrieve(session, session.stage_run(process), report)
+    return report
+
+
+def retrieve_all(session: Session, process: str) -> Report:
+    """Wait for all batches of a stage. They are collected and merged as they end."""
+    report, run = Report(), session.stage_run(process)
+    _follow(session, run, report)
+    _retrieve(session, run, report)
+    return report
+
+
+def run_and_wait(session: Session, process: str, options: RunOptions) -> Report:
+    """Run a stage and wait, until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
+
+    Batches that are cancelled meanwhile are not sent again: who cancels wants to stop.
+    """
+    run = session.stage_run(process)
+    report = run_stage(session, process, options)
+    first, cancelled = report.plan, _count_cancelled(run)
+    for _ in range(session.config.max_attempts - 1):
+        _follow(session, run, report)
+        if report.must_stop or _count_cancelled(run) != cancelled or not _merge(session, process).statuses["pending"]:
+            break
+        again = run_stage(session, process, replace(options, again=None))
+        report.batches, report.sent = report.batches + again.batches, report.sent + again.sent
+    _follow(session, run, report)
+    _retrieve(session, run, report)
+    report.plan = first
+    return report
+
+
+def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Report:
+    """Import results produced elsewhere, and merge them. `names`: files, or ids of batches, which are downloaded.
+
+    Works without the earlier ledger: custom ids are derived from the questions, which are worked out again.
+    """
+    report, run = Report(), session.stage_run(process)
+    with session.lock():
+        upgrade_asks(session)
+        files = find_result_files(run, names)
+        with closing(document_questions(session, run, Selection(), Readiness())) as documents:
+            make_current(run, documents)
+        report.collected = import_results(run, files)
+        report.merged = merge_stage(session, process)
+    count_open(run, report)
+    return report
+
+
+def _retrieve(session: Session, run: StageRun, report: Report) -> None:
+    if not session.ledger.asks.any(run.process) and not (session.workspace.root / run.process).exists():
+        raise StageOrderError(
+            f"No {run.process} batches have been submitted: run  python run_batch.py --process {run.process}  first."
+        )
+    write_batch_ids(run)
+    if not report.rejected:
+        collect(run, session.lock, report.collected)
+    with session.lock():
+        upgrade_asks(session)
+        report.merged = merge_stage(session, run.process)
+        if not report.rejected and run.unsent():
+            report.collected.running += submit_waiting(run, report)
+    count_open(run, report)
+    if report.collected.unreachable and not report.collected.batches:
+        raise UnreachableError(report.collected.unreachable[0])
+
+
+def _follow(session: Session, run: StageRun, report: Report) -> None:
+    """Collect, merge and submit until nothing is running, or the user has to do something."""
+    progress, unreachable_rounds = BatchProgress(run), 0
+    with closing(progress):
+        while True:
+            try:
+                _round(session, run, report, progress)
+                unreachable_rounds = unreachable_rounds + 1 if report.collected.unreachable else 0
+                running = report.collected.running or report.waiting
+            except LockedError:  # another command is collecting
+                running = True
+            if not running or report.rejected or unreachable_rounds > MAX_UNREACHABLE_ROUNDS:
+                return
+            session.clock.sleep(session.config.poll_seconds)
+
+
+def _round(session: Session, run: StageRun, report: Report, progress: BatchProgress) -> None:
+    """One look at the batches. Nothing is locked if there is nothing to do."""
+    before = report.collected.batches
+    collect(run, session.lock, report.collected, progress.see)
+    if report.collected.batches > before:
+        with session.lock():
+            upgrade_asks(session)
+            merge_outdated(session, run.process)
+    if run.unsent() and not report.rejected:
+        with session.lock():
+            report.collected.running += submit_waiting(run, report)
+    count_open(run, report)
+
+
+def _merge(session: Session, process: str) -> Merged:
+    with session.lock():
+        return merge_stage(session, process)
+
+
+def _count_cancelled(run: StageRun) -> int:
+    return sum(batch.status in ("cancelled", "cancelling") for batch in run.batches())
