@@ -218,7 +218,7 @@ def test_the_ledger_is_on_disk_before_a_batch_is_created(project: Project, serve
 def test_killed_at_a_few_commits(stage: Stage) -> None:
     add_papers(stage.project, 2, 2, per_batch=4)
     kill_at_commits(stage, requests=4, step=3, keep_texts=True)
-    assert stage.kills >= 4 and stage.resolved  # one was killed between its decision to create a batch and the request
+    assert stage.kills >= 4
 
 
 @pytest.mark.slow
@@ -245,3 +245,4 @@ def test_killed_at_every_commit(stage: Stage) -> None:
     add_papers(stage.project, 3, 5, per_batch=4)
     kill_at_commits(stage, requests=15, step=1)
     assert stage.kills > 20
+    assert stage.resolved  # one was killed between its decision to create a batch and the request

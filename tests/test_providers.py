@@ -420,7 +420,7 @@ def test_against_a_server_of_others_that_fails_half_the_time(project: Project, m
     with subprocess.Popen([*llmock, *errors], **quiet) as process:
         try:
             monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
-            wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+            wait_until(lambda: accepts_connections(port))
             project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ATTEMPTS=1)
             project.paper("a.pdf", *(f"{PAGE} {n}" for n in range(6)))
             assert "sent 6 requests in 6 batches" in project.run(RUN)
@@ -435,3 +435,8 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def accepts_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
