@@ -180,7 +180,7 @@ def recipe(**changes: object) -> Recipe:
         ),
         ({}, True, "the page or its datasets changed"),
         ({"process": "extraction"}, True, "the text changed"),
-        ({}, False, "the endpoint changed"),
+        ({}, False, "the endpoint or the wording of the question changed"),
     ],
 )
 def test_reason_why_a_page_is_asked_again(changes: dict[str, object], input_changed: bool, reason: str) -> None:
@@ -195,7 +195,7 @@ def test_reason_why_a_page_is_asked_again(changes: dict[str, object], input_chan
         ({"REQUEST_PARAMS": {"*": {"seed": 7}}}, "the parameters changed"),
         ({"MODEL": "gpt-4.1-mini", "PROMPTS": {"extraction": "mine.md"}}, "another model, the prompt changed"),
         ({"PAGE_CONTEXT_CHARS": 100}, "MAX_PAGE_TOKENS or PAGE_CONTEXT_CHARS changed"),
-        ({"BATCH_ENDPOINT": "/v1/other"}, "the endpoint changed"),
+        ({"BATCH_ENDPOINT": "/v1/other"}, "the endpoint or the wording of the question changed"),
     ],
 )
 def test_dry_run_says_why_pages_are_asked_again(done: Project, settings: dict[str, object], reason: str) -> None:

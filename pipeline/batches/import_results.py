@@ -43,8 +43,12 @@ def make_current(run: StageRun, documents: Iterable[DocumentQuestions]) -> None:
         for document in documents:
             current = {(ask.page, ask.part): ask for ask in ledger.asks.of_document(run.process, document.source)}
             sent = {ask.page for ask in current.values() if ledger.attempts.any(ask.id)}
+            places = {(ask.page, ask.part) for ask in document.asks if ask.page not in sent}
+            pages = {page for page, _ in places}
+            obsolete = [place for place in current if place[0] in pages and place not in places]
+            ledger.asks.drop(run.process, document.source, obsolete)
             for ask in document.asks:
-                if ask.page not in sent:
+                if ask.page in pages:
                     key = run.requests.key(ask)
                     ask_id = AskId(run.process, key, ledger.attempts.generation(run.process, key) or 0)
                     if ledger.asks.set_current(ask, ask_id, recipe, current.get((ask.page, ask.part))):
@@ -87,7 +91,8 @@ class _FileImporter:
         if attempt.generation > asked.generation:  # asked again before the ledger was lost
             self._ledger.asks.raise_generation(attempt.process, attempt.key, attempt.generation)
             asked = replace(asked, generation=attempt.generation)
-        outcome = checked(self._run.stage, outcome, asked.expects)
+        sent = self._ledger.attempts.open(attempt)
+        outcome = checked(self._run.stage, outcome, sent.expects if sent else asked.expects)
         self._result.ignored_rows += not self._answer(attempt, asked, outcome)
 
     def _answer(self, attempt_id: AttemptId, asked: CurrentAsk, outcome: Outcome) -> bool:

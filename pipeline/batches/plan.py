@@ -226,15 +226,17 @@ def what_changed(old: Recipe, new: Recipe, input_changed: bool) -> str:
         "MAX_PAGE_TOKENS or PAGE_CONTEXT_CHARS changed": chunks_changed,
         input_name: input_changed and not chunks_changed,
     }
-    return ", ".join(reason for reason, holds in reasons.items() if holds) or "the endpoint changed"
+    return (
+        ", ".join(reason for reason, holds in reasons.items() if holds)
+        or "the endpoint or the wording of the question changed"
+    )
 
 
-def drop_obsolete_free_batches(run: StageRun) -> None:
-    """End batches that are answered here and that no page asks any more: they cost nothing, but would take time."""
-    if not run.provider.answers_here:
-        return
+def drop_obsolete_local_batches(run: StageRun) -> None:
+    """End batches that are answered on this machine and that no page asks any more: they would only take time."""
     outcome = Outcome("cancelled", message="the question has changed since")
     for batch in run.batches("submitted"):
-        if batch.server == run.provider.server and not run.ledger.attempts.wanted_in_batch(batch.id):
+        is_local = batch.provider in PROVIDER_CLASSES and provider_class(batch.provider).answers_here
+        if is_local and not run.ledger.attempts.wanted_in_batch(batch.id):
             with run.ledger.transaction():
                 run.ledger.batches.close(batch.id, outcome, "cancelled")

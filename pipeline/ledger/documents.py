@@ -17,11 +17,11 @@ Failure = dict[str, Any]  # page, part if there are several, kind, message, atte
 class WrittenDocument:
     """A document file as it was written.
 
-    `size`: bytes. `text`: stamp of the text and settings that it was made from. `statuses`: number of pages by status.
+    `size`: bytes. `stamp`: changes with everything it was made from. `statuses`: number of pages by status.
     """
 
     size: int
-    text: str
+    stamp: str
     statuses: Counter[str]
     failures: Sequence[Failure] = ()
 
@@ -52,14 +52,14 @@ class DocumentStates:
         """The document's file contains everything that the ledger knows."""
         self._db.run("DELETE FROM dirty WHERE process = ? AND source = ?", process, source)
         failures = json.dumps(written.failures) if written.failures else None
-        values = (written.size, written.text, json.dumps(written.statuses), failures)
+        values = (written.size, written.stamp, json.dumps(written.statuses), failures)
         self._db.run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?, ?)", process, source, *values)
 
     def written(self, process: str, source: str) -> WrittenDocument | None:
         """What is known of a document's file, or None if this ledger has not written one."""
         query = "SELECT size, text, statuses, failures FROM merged WHERE process = ? AND source = ?"
-        for size, text, statuses, failures in self._db.all(query, process, source):
-            return WrittenDocument(size, text, Counter(json.loads(statuses)), json.loads(failures or "[]"))
+        for size, stamp, statuses, failures in self._db.all(query, process, source):
+            return WrittenDocument(size, stamp, Counter(json.loads(statuses)), json.loads(failures or "[]"))
         return None
 
     def is_outdated(self, process: str, source: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,21 @@ class Database:
             raise
 
     def _prepare(self) -> None:
-        self.run("PRAGMA journal_mode=WAL")
+        self._use_write_ahead_log()
         self.run("PRAGMA synchronous=FULL")
         self.run("PRAGMA cache_size=-64000")  # KB; keys are hashes, so inserts go everywhere
         if self._version() != VERSION:
             with self.transaction():  # another command may be doing the same
                 self._create_or_convert()
+
+    def _use_write_ahead_log(self) -> None:
+        """Several commands may create the file at once, and SQLite does not wait for this lock as for others."""
+        for _ in range(100):
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            time.sleep(0.05)
+        self.run("PRAGMA journal_mode=WAL")
 
     def _version(self) -> int:
         return int(self.one("PRAGMA user_version")[0])
@@ -120,11 +130,11 @@ class Database:
         self.run("BEGIN IMMEDIATE")
         try:
             yield
+            self.run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:  # SQLite ends some transactions itself, for example on a full disk
                 self.run("ROLLBACK")
             raise
-        self.run("COMMIT")
 
     def run(self, query: str, *values: Any) -> int:
         """Execute a statement; returns the id of the inserted row, if any."""

@@ -48,7 +48,10 @@ def make_client(config: Config, max_retries: int = len(RETRY_WAITS)) -> OpenAI:
 
 
 def list_batches(client: OpenAI) -> list[dict[str, Any]]:
-    """All batches of the key, newest first: id, status, created (Unix seconds), done, total, failed (None: unknown)."""
+    """All batches of the key, newest first: id, status, created (Unix seconds), done, total, failed (None: unknown).
+
+    For notebooks; no command uses it.
+    """
     fields = ("id", "status", "created", "done", "total", "failed")
     infos = (_info(batch) for batch in client.batches.list(limit=100))
     return [{name: getattr(info, name) for name in fields} for info in infos]

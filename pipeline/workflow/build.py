@@ -55,7 +55,8 @@ class DocumentBuilder:
         asked = self._asked.get(page.page)
         if not asked:
             return self._stage.obstacle(page, self._before, self._config.skip_pages) or "not_sent", found
-        # A page that was asked is merged even if the settings would skip it now.
+        # The ledger has all parts of a page or none, so these are all. A page that was asked is merged even if the
+        # settings would skip it now.
         obstacle = self._stage.obstacle(page, self._before, ())
         if obstacle:
             return obstacle, found

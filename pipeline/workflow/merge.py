@@ -14,7 +14,7 @@ from pipeline.batches.session import Session
 from pipeline.files import file_size, file_stamp, replacing, write_atomic
 from pipeline.ledger.documents import Failure, WrittenDocument
 from pipeline.processes import PROCESSES
-from pipeline.records import Document, ManifestEntry
+from pipeline.records import Document, ManifestEntry, PageText, Usage
 from pipeline.stages import get_stage
 from pipeline.store import load_document, load_text, manifest_entries
 from pipeline.workflow.build import DocumentBuilder
@@ -23,13 +23,12 @@ from pipeline.workflow.report import Merged
 GROUP = 100  # documents that are written in one transaction
 
 
-def merge_stage(session: Session, process: str, earlier_too: bool = True) -> Merged:
-    """Update every document of the manifest in a stage, in those that build on it and, if asked, in those before it.
+def merge_stage(session: Session, process: str) -> Merged:
+    """Update every document of the manifest in all stages that have asked something, in one pass over the manifest.
 
-    One pass over the manifest. Returns the totals of `process`.
+    Returns the totals of `process`.
     """
-    asked = [one for one in PROCESSES if one == process or session.ledger.asks.any(one)]
-    stages = asked if earlier_too else asked[asked.index(process) :]
+    stages = [one for one in PROCESSES if one == process or session.ledger.asks.any(one)]
     merger, merged = Merger(session, stages), Merged()
     entries = manifest_entries(session.workspace)
     with ExitStack() as stack:
@@ -96,12 +95,13 @@ class Merger:
             self.finish()
         return states
 
-    def document(self, process: str, source: str) -> Document | None:
-        """The current document, whether it was written yet or not."""
-        pending = self._group.get((process, source))
+    def document(self, process: str, text: PageText) -> Document | None:
+        """The current document about this text, whether it was written yet or not. None if there is none."""
+        pending = self._group.get((process, text.source))
         if pending and pending.document:
             return pending.document
-        return load_document(self.session.workspace, process, source)
+        document = load_document(self.session.workspace, process, text.source)
+        return document if document and document.text_sha256 in (None, text.digest()) else None
 
     def finish(self) -> None:
         """Write the group, then record what was written."""
@@ -123,19 +123,28 @@ class Merger:
         ledger, path = self.session.ledger, self.session.workspace.document(process, source)
         size, written = file_size(path), ledger.documents.written(process, source)
         if not previous_changed and not ledger.documents.is_outdated(process, source):
-            if written and (written.size, written.text) == (size, self._stamp(process, source)):
+            if written and (written.size, written.stamp) == (size, self._stamp(process, source)):
                 return State(written.statuses, written.failures), False
-            if size is not None and written is None:
-                # The file is older than this ledger, which may know nothing about it: it is kept.
-                state = self._read(process, source)
-                self._group[process, source] = _Pending(process, source, state, None)
-                return state, False
+            older = self._older(process, source) if size is not None else None
+            if older:
+                self._group[process, source] = _Pending(process, source, _state_of(older), None)
+                return _state_of(older), False
         pending = self._build(process, source)
         changed = size is None or path.read_bytes() != pending.content
         if not changed:
             pending.content = None
         self._group[process, source] = pending
         return pending.state, changed
+
+    def _older(self, process: str, source: str) -> Document | None:
+        """A document with answers that the ledger does not know, because it was lost. Its file is kept as it is."""
+        if self.session.ledger.asks.of_document(process, source):
+            return None
+        document = load_document(self.session.workspace, process, source)
+        if document is None or not document.usage.get(process, Usage()).requests:
+            return None
+        text = load_text(self.session.workspace, source)
+        return document if document.text_sha256 in (None, text.digest()) else None
 
     def _stamp(self, process: str, source: str) -> str:
         """Changes whenever something changes that the document is built from, apart from the ledger's answers.
@@ -147,24 +156,21 @@ class Merger:
         previous = get_stage(process).previous
         return f"{stamp} {file_stamp(workspace.document(previous, source))}" if previous else stamp
 
-    def _read(self, process: str, source: str) -> State:
-        """The state of a document from its file alone."""
-        document = load_document(self.session.workspace, process, source)
-        assert document is not None
-        failed = ((page, status) for page, status in document.page_status.items() if status.startswith("failed:"))
-        failures = [{"page": int(page), "kind": status.removeprefix("failed:")} for page, status in failed]
-        return State(Counter(document.page_status.values()), failures)
-
     def _build(self, process: str, source: str) -> _Pending:
         stage, text = get_stage(process), load_text(self.session.workspace, source)
-        before = self.document(stage.previous, source) if stage.previous else None
-        if before and before.text_sha256 not in (None, text.digest()):
-            before = None  # it belongs to another text, and will be built again
+        before = self.document(stage.previous, text) if stage.previous else None
         builder = DocumentBuilder(stage, text, before, self.session.ledger, self.session.config)
         document = builder.build()
         state = State(Counter(document.page_status.values()), builder.failures)
         content = document.model_dump_json(indent=2).encode() + b"\n"
         return _Pending(process, source, state, document, content)
+
+
+def _state_of(document: Document) -> State:
+    """The state of a document from its file alone."""
+    failed = ((page, status) for page, status in document.page_status.items() if status.startswith("failed:"))
+    failures = [{"page": int(page), "kind": status.removeprefix("failed:")} for page, status in failed]
+    return State(Counter(document.page_status.values()), failures)
 
 
 def updating(merger: Merger, entries: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:

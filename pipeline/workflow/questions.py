@@ -23,18 +23,30 @@ NOT_SENT = "not_sent"  # the previous stage has not finished the page: its quest
 
 @dataclass
 class Readiness:
-    """The papers that cannot be read, and the selected pages in the previous stage.
+    """What was found on the way through the papers.
 
-    `pending`: submitted, but not answered. `answered`: no answer is expected any more. `asks`: questions of this stage.
+    `problems`: papers that cannot be read. Of the selected pages in the previous stage, `pending` are submitted but not
+    answered, and `answered` expect no answer any more. `asks`: questions of this stage. `n_pages`: pages of the
+    `watched` documents that are still there.
     """
 
+    watched: set[str] = field(default_factory=set)
     problems: list[ManifestEntry] = field(default_factory=list)
     pending: int = 0
     answered: int = 0
     asks: int = 0
+    n_pages: dict[str, int] = field(default_factory=dict)
 
-    def add(self, before: Document | None) -> None:
-        statuses = list(before.page_status.values()) if before else []
+    def add_paper(self, entry: ManifestEntry) -> None:
+        if entry.problem:
+            self.problems.append(entry)
+        elif entry.source in self.watched:
+            self.n_pages[entry.source] = entry.n_pages
+
+    def add_previous(self, before: Document | None, selection: Selection) -> None:
+        """Count the selected pages of a document after the previous stage."""
+        pages = before.page_status.items() if before else ()
+        statuses = [status for page, status in pages if selection.has_page(int(page))]
         self.pending += statuses.count("pending")
         self.answered += len(statuses) - statuses.count("pending") - statuses.count(NOT_SENT)
 
@@ -64,11 +76,11 @@ def document_questions(
     stage, rules = run.stage, AskRules.of(session.config)
     earlier = [process for process in earlier_processes(run.process) if session.ledger.asks.any(process)]
     merger = Merger(session, earlier)
-    entries = _without_absent(updating(merger, refreshed(session.workspace, session.config)), session.ledger)
-    for entry in selection.of(_noting_problems(entries, readiness)):
-        before = merger.document(stage.previous, entry.source) if stage.previous else None
-        readiness.add(before)
+    entries = _noted(updating(merger, refreshed(session.workspace, session.config)), readiness)
+    for entry in selection.of(entries):
         text = load_text(session.workspace, entry.source)
+        before = merger.document(stage.previous, text) if stage.previous else None
+        readiness.add_previous(before, selection)
         asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
         readiness.asks += len(asks)
         obstacles = {page.page: stage.obstacle(page, before, rules.skip) for page in text.pages}
@@ -78,23 +90,27 @@ def document_questions(
         readiness.check(run.process, stage.previous)
 
 
-def _noting_problems(entries: Iterable[ManifestEntry], readiness: Readiness) -> Iterator[ManifestEntry]:
+def _noted(entries: Iterable[ManifestEntry], readiness: Readiness) -> Iterator[ManifestEntry]:
     for entry in entries:
-        if entry.problem:
-            readiness.problems.append(entry)
+        readiness.add_paper(entry)
         yield entry
 
 
-def _without_absent(entries: Iterable[ManifestEntry], ledger: Ledger) -> Iterator[ManifestEntry]:
-    """The same entries. At the end, unsent questions about pages that no longer exist are dropped."""
-    unsent = {(process, source) for process, source, _, _ in ledger.asks.unsent()}
-    sources = {source for _, source in unsent}
-    n_pages: dict[str, int] = {}
-    for entry in entries:
-        if entry.source in sources and not entry.problem:
-            n_pages[entry.source] = entry.n_pages
-        yield entry
-    for process, source in sorted(unsent):
-        asks = ledger.asks.of_document(process, source)
-        last = n_pages.get(source, 0)
-        ledger.asks.drop(process, source, [(ask.page, ask.part) for ask in asks if ask.page > last])
+def unsent_pages(ledger: Ledger) -> dict[tuple[str, str], set[int]]:
+    """The pages whose requests were not sent yet, by stage and document."""
+    pages: dict[tuple[str, str], set[int]] = {}
+    for process, source, page, _ in ledger.asks.unsent():
+        pages.setdefault((process, source), set()).add(page)
+    return pages
+
+
+def drop_absent(ledger: Ledger, unsent: dict[tuple[str, str], set[int]], n_pages: dict[str, int]) -> None:
+    """Drop unsent questions about pages that no longer exist. `n_pages`: of the documents that are still there.
+
+    Questions that were sent are kept: their answers count again if the paper comes back.
+    """
+    for (process, source), pages in unsent.items():
+        gone = {page for page in pages if page > n_pages.get(source, 0)}
+        # All parts of a page, because a document is built from the parts that the ledger has.
+        asks = ledger.asks.of_document(process, source) if gone else []
+        ledger.asks.drop(process, source, [(ask.page, ask.part) for ask in asks if ask.page in gone])

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from pipeline.batches.estimate import Quote, check_consent, over_budget, quote
-from pipeline.batches.plan import Plan, PlanOptions, check_ledger_is_complete, drop_obsolete_free_batches, plan
+from pipeline.batches.plan import Plan, PlanOptions, check_ledger_is_complete, drop_obsolete_local_batches, plan
 from pipeline.batches.session import Session, StageRun
 from pipeline.batches.submit import submit
 from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_stage
-from pipeline.workflow.questions import Readiness, document_questions
+from pipeline.workflow.questions import Readiness, document_questions, drop_absent, unsent_pages
 from pipeline.workflow.report import Report
 from pipeline.workflow.upgrade import upgrade_asks
 
@@ -39,23 +39,27 @@ def run_stage(session: Session, process: str, options: RunOptions) -> Report:
 
     Raises StageOrderError if the previous stage has not answered anything, ConsentError if the user has to agree first.
     """
-    run, report, readiness = session.stage_run(process), Report(), Readiness()
+    run, report = session.stage_run(process), Report()
     if not options.dry_run:
         run.provider.check_ready()
     with session.lock():
         if not options.yes:
             check_ledger_is_complete(run)
         upgrade_asks(session)
+        unsent = unsent_pages(session.ledger)
+        readiness = Readiness(watched={source for _, source in unsent})
         with closing(document_questions(session, run, options.selection, readiness)) as documents:
             planning = PlanOptions(options.again, options.dry_run)
             report.plan = plan(run, documents, planning, lambda made: _agree(run, made, options))
         report.blocked = readiness.pending
-        report.merged.problems = readiness.problems
         if options.dry_run:
+            report.merged.problems = readiness.problems
             return report
-        drop_obsolete_free_batches(run)
+        with session.ledger.transaction():
+            drop_absent(session.ledger, unsent, readiness.n_pages)
+        drop_obsolete_local_batches(run)
         submit_waiting(run, report)
-        report.merged = merge_stage(session, process, earlier_too=False)
+        report.merged = merge_stage(session, process)
     count_open(run, report)
     if run.provider.answers_here:
         for batch in run.batches("submitted"):
