@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import WorkspaceError
 
 VERSION = 4
+WAL_TRIES = 100  # for 5 seconds, while other commands create the same file
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
 -- The current question about each part of a page. Answers to other questions are kept, but not merged.
@@ -95,10 +96,13 @@ class Database:
 
     def _use_write_ahead_log(self) -> None:
         """Several commands may create the file at once, and SQLite does not wait for this lock as for others."""
-        for _ in range(100):
-            with suppress(sqlite3.OperationalError):
+        for _ in range(WAL_TRIES):
+            try:
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise self._unusable(error) from None
             time.sleep(0.05)
         self.run("PRAGMA journal_mode=WAL")
 
