@@ -40,20 +40,21 @@ def test_the_table_shows_each_batch(sent: Project, server: Server) -> None:
     assert (number, status, done, failed, cost, next_step) == ("1", "expired", "1/2", "0", "-", "retrieve")
     number, status, _, _, done, failed, cost, next_step = rows(printed)[second]
     assert (number, status, done, failed, cost, next_step) == ("2", "in_progress", "0/2", "0", "-", "wait")
-    assert re.search(rf"{second}: about [\d,]+ tokens in; expires ", printed)
+    assert re.search(rf"{second}  ~[\d,]+ tokens, until ", printed)
     assert re.search(r"^extraction +1 +4 +0 +4 +0 +0$", printed, re.MULTILINE)
     sent.run(GET)
     printed = sent.run("batch_status.py")
     _, status, _, _, done, _, cost, next_step = rows(printed)[first]
     assert (status, done, next_step) == ("expired", "1/2", "done") and re.fullmatch(r"\$0\.\d+", cost)
-    assert re.search(rf"{first}: [\d,]+ tokens in, [\d,]+ out$", printed, re.MULTILINE)
+    assert re.search(rf"{first}  [\d,]+ \+ [\d,]+ tokens$", printed, re.MULTILINE)
+    assert max(map(len, printed.splitlines())) <= 80
     assert re.search(r"^extraction +1 +4 +1 +3 +0 +0$", printed, re.MULTILINE)
 
 
 def rows(printed: str) -> dict[str, list[str]]:
     """The words in the row of each batch, by the id in the line below it."""
     lines = printed.splitlines()
-    below = ((re.match(r" +(batch_\w+): ", line), number) for number, line in enumerate(lines))
+    below = ((re.match(r" +(batch_\w+)  ", line), number) for number, line in enumerate(lines))
     return {match[1]: lines[number - 1].split() for match, number in below if match}
 
 

@@ -46,9 +46,9 @@ def _lines(status: BatchStatus) -> tuple[str, str]:
         batch.id, batch.status or "not sent", _time(batch.since), f"{done}/{batch.requests:,}", failed,
         UNKNOWN if cost is None else dollars(cost), status.next_step,
     )  # fmt: skip
-    tokens = f"{tokens_in:,} tokens in, {tokens_out:,} out" if tokens_in else f"about {batch.tokens:,} tokens in"
-    until = f"; expires {_time(batch.expires)}" if batch.expires and batch.state == "submitted" else ""
-    return first, f"      {batch.batch_id or batch.path}: {tokens}{until}"
+    tokens = f"{tokens_in:,} + {tokens_out:,} tokens" if tokens_in else f"~{batch.tokens:,} tokens"
+    until = f", until {_time(batch.expires)}" if batch.expires and batch.state == "submitted" else ""
+    return first, f"      {batch.batch_id or batch.path}  {tokens}{until}"
 
 
 def _stage_row(process: str, counts: StageCounts) -> list[object]:
