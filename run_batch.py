@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     if not options.process and not options.check:
         made.error("give a stage with --process, or use --check")
     # With --again, the same command would open another round of questions.
-    again = " (without --again if batch_status.py shows its batches)" if options.again else ""
-    return guarded(lambda: _main(options, clock), f"run the same command{again}")
+    again = " Leave out --again if batch_status.py already shows the new batches." if options.again else ""
+    return guarded(lambda: _main(options, clock), again)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,11 +63,11 @@ def _main(options: argparse.Namespace, clock: Clock) -> int:
             return _check(session)
     pages = parse_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    run = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again)
+    run_options = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again)
     with open_session(options.config, f"run_batch.py --process {options.process}", clock) as session:
         if options.process != "all":
-            return _stage(session, options.process, run, options.wait)[0]
-        return _price_all(session, run) if options.dry_run else _run_all(session, run)
+            return _stage(session, options.process, run_options, options.wait)[0]
+        return _price_all(session, run_options) if options.dry_run else _run_all(session, run_options)
 
 
 def _check(session: Session) -> int:

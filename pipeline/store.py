@@ -70,7 +70,8 @@ def load_document(workspace: Workspace, process: str, source: str) -> Document |
 def iter_mentions(workspace: Workspace, process: str = FINAL) -> Iterator[Mention]:
     """All mentions after stage `process`, rejected ones (`dataset.valid` is False) included, in manifest order.
 
-    Only documents that are in the manifest now. Raises InputError, WorkspaceError.
+    They are the pipeline's: human labels are not applied. Yields nothing for documents that have not reached the stage.
+    Raises InputError, WorkspaceError.
     """
     for entry in manifest_entries(workspace):
         document = load_document(workspace, process, entry.source)

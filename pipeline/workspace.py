@@ -69,7 +69,7 @@ class Workspace:
     def _inside(self, folder: str, source: str) -> Path:
         parts = source.split("/")
         if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-            raise WorkspaceError(f"'{source}' is not a valid document id: it would lead outside of {self.root}.")
+            raise WorkspaceError(f"'{source}' is not a valid document id: it would lead outside {self.root}.")
         return self.root.joinpath(folder, *parts[:-1], parts[-1] + ".json")
 
     @contextmanager

@@ -15,11 +15,12 @@ from source_imports import Import, imports_of, parse, sources
 
 from pipeline.config import ROOT
 
-# From the highest to the lowest. Imports go downwards. Modules of one line may import each other, but not in a circle.
+# From the highest to the lowest. Imports go downwards. Modules in the same layer may import each other, but not in
+# a circle.
 LAYERS = (
     {"cli"},
     {"workflow"},
-    {"finetune", "review", "evaluation", "export"},
+    {"finetune", "review"},
     {"batches"},
     {"stages"},
     {"providers"},

@@ -214,5 +214,5 @@ def test_interrupted_while_asking_again(project: Project, server: Server) -> Non
     busy = {"error": {"message": "busy", "type": "x", "param": None, "code": None}}
     server.before_request = lambda request: Reply(429, busy) if request.path == "/v1/files" else None
     project.clock = InterruptedClock()
-    assert "without --again" not in project.run("run_batch.py --process extraction", expect=130)
-    assert "without --again" in project.run("run_batch.py --process extraction --again", expect=130)
+    assert "Leave out --again" not in project.run("run_batch.py --process extraction", expect=130)
+    assert "Leave out --again" in project.run("run_batch.py --process extraction --again", expect=130)

@@ -144,6 +144,25 @@ def datasets_of(project: Project, page: int) -> list[dict[str, Any]]:
     return [dataset for passage in json.loads(row["output"])["data_mentions"] for dataset in passage["datasets"]]
 
 
+def test_a_label_without_a_field_leaves_the_value_of_the_pipeline(done: Project) -> None:
+    """The label was made before the field existed, so it says nothing about it."""
+    row = json.loads(label(done, 1, ("accept", "Korvian Household Survey"), complete=False))
+    document = done.document("reasoning", "a")
+    (dataset,) = (
+        one
+        for passage in document["pages"][0]["data_mentions"]
+        for one in passage["datasets"]
+        if one["raw_name"] == "Korvian Household Survey"
+    )
+    dataset |= {"relevance": "not_relevant", "producer": "The Office"}
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    for mention in row["mentions"]:
+        del mention["relevance"], mention["producer"]
+    import_rows(done, json.dumps(row))
+    (made,) = (one for one in datasets_of(done, 1) if one["raw_name"] == "Korvian Household Survey")
+    assert (made["relevance"], made["producer"]) == ("not_relevant", "The Office")
+
+
 def test_labels_and_documents_without_one_of_the_fields_are_read(done: Project) -> None:
     """Files that were written before a field existed."""
     row = json.loads(label(done, 1, ("accept", "Korvian Household Survey"), complete=False))
@@ -499,6 +518,8 @@ def test_a_review_in_a_browser(browser: Any, done: Project) -> None:
     page.keyboard.press("m")
     page.keyboard.press("Enter")
     page.keyboard.press("c")
+    page.wait_for_function("document.querySelector('#progress').innerText.includes('2 of 2 pages complete')")
+    page.wait_for_timeout(300)  # the browser writes its storage in another process
     page.reload()
     assert "2 of 2 pages complete" in page.inner_text("#progress"), "it was saved in the browser"
     done.run(f"review_labels.py --import {download(page, done)}")

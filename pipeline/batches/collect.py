@@ -125,8 +125,8 @@ def _take(run: StageRun, batch: Batch, info: BatchInfo, result: Collected) -> No
     if info.status in IN_QUEUE:
         Queue(run).note_accepted(batch)
     # Some servers report `completed` a moment before they name the file; it is collected in the next round.
-    file_is_late = info.status == "completed" != batch.status and not info.output_file_id and info.done != 0
-    if file_is_late:
+    just_completed = info.status == "completed" and batch.status != "completed"  # `batch`: before this round
+    if just_completed and not info.output_file_id and info.done != 0:
         result.running += 1
     elif info.ended:
         _collect_batch(run, batch, info, result)

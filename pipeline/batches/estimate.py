@@ -18,7 +18,7 @@ from pipeline.ledger.usage import InProgress, PastAnswers
 from pipeline.stages import get_stage
 from pipeline.words import counted
 
-ENOUGH_ANSWERS = 30  # from so many past answers on, they say more than the usual length of a stage's answers
+ENOUGH_ANSWERS = 30  # past answers that are needed to predict better than a stage's usual answer length
 Z_95 = 1.96  # standard deviations on each side of the mean for a 95 % interval
 
 

@@ -16,6 +16,7 @@ from pipeline.ledger.asks import CurrentAsk
 from pipeline.ledger.batches import Destination
 from pipeline.ledger.ids import AskId
 from pipeline.ledger.state import NEVER_SENT, AskState, ask_state
+from pipeline.processes import FIRST
 from pipeline.providers import PROVIDER_CLASSES, provider_class
 from pipeline.records import Ask, Outcome, Recipe
 from pipeline.words import counted
@@ -134,6 +135,7 @@ class _Planner:
         before = self._current.get((ask.page, ask.part))
         ask_id, state = self._wanted(ask, before)
         changed = self._ledger.asks.set_current(ask, ask_id, self._recipe, before)
+        # The counters of a plan have the names of the states.
         setattr(self._made, state.state, getattr(self._made, state.state) + 1)
         if state.state == "to_send":
             tokens = self._send(ask, ask_id, state)
@@ -141,7 +143,7 @@ class _Planner:
             replaced = before or next((old for old in self._current.values() if old.page == ask.page), None)
             if replaced and replaced.id != ask_id:
                 self._count_asked_again(ask, replaced, ask_id, tokens)
-        # With another MAX_ATTEMPTS than before, a page that is given up now may have been pending.
+        # MAX_ATTEMPTS may have changed since: a page that is given up now may be `pending` in its file.
         return changed or state.state == "given_up"
 
     def _wanted(self, ask: Ask, before: CurrentAsk | None) -> tuple[AskId, AskState]:
@@ -216,7 +218,7 @@ def check_ledger_is_complete(run: StageRun) -> None:
 def what_changed(old: Recipe, new: Recipe, input_changed: bool) -> str:
     """Why an answered page would be asked again, in a few words."""
     chunks_changed = (old.max_page_tokens, old.page_context_chars) != (new.max_page_tokens, new.page_context_chars)
-    input_name = "the text changed" if new.process == "extraction" else "the page or its datasets changed"
+    input_name = "the text changed" if new.process == FIRST else "the page or its datasets changed"
     reasons = {
         "another provider": (old.provider, old.base_url) != (new.provider, new.base_url),
         "another model": old.model != new.model,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline.config import Config
-from pipeline.ledger.ids import AskId, AttemptId
+from pipeline.ledger.ids import AttemptId
 from pipeline.providers import BatchProvider
 from pipeline.providers.base import Prompt, RequestFormat
 from pipeline.records import Ask, Recipe
@@ -62,9 +62,6 @@ class RequestBuilder:
             common = canonical([*server, self.format.body("", expects)])
             self._frames[expects] = hashlib.sha256(common.encode()).digest()
         return self._frames[expects]
-
-    def id(self, ask: Ask, generation: int) -> AskId:
-        return AskId(ask.process, self.key(ask), generation)
 
     def line(self, ask: Ask, attempt: AttemptId, larger_budget: bool = False) -> bytes:
         """One line of a request file."""

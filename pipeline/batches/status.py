@@ -49,7 +49,7 @@ def _current(session: Session, batch: Batch) -> tuple[Batch, str]:
     if batch.state == "creating":
         return batch, f"--resolve {batch.id}"
     if batch.unsent:
-        return batch, "waits for queue"
+        return batch, "waiting for queue"
     if batch.state == "collected":
         return batch, "done"
     if batch.server != session.provider.server:

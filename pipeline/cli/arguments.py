@@ -26,10 +26,10 @@ def parser(
     return made
 
 
-def guarded(work: Callable[[], int], to_continue: str = "run the same command") -> int:
+def guarded(work: Callable[[], int], after_interrupt: str = "") -> int:
     """Run a command. An error that the user can fix is printed as one sentence and gives status 1.
 
-    `to_continue`: what to do after Ctrl-C.
+    `after_interrupt`: what else the user should know after Ctrl-C.
     """
     from pipeline.errors import PipelineError
 
@@ -46,5 +46,5 @@ def guarded(work: Callable[[], int], to_continue: str = "run the same command") 
         print(f"error: Cannot use {name} ({reason}): check that it exists and is accessible.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Nothing is lost: {to_continue} again to continue.", file=sys.stderr)
+        print(f"\nInterrupted. Nothing is lost: run the same command to continue.{after_interrupt}", file=sys.stderr)
         return INTERRUPTED

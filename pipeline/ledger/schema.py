@@ -49,7 +49,8 @@ CREATE TABLE batch (
 CREATE TABLE queue (
     provider TEXT, base_url TEXT, model TEXT, tokens INTEGER NOT NULL, since INTEGER NOT NULL,
     PRIMARY KEY (provider, base_url, model)) WITHOUT ROWID;
--- Documents whose file must be written again, and what the files that were written contain.
+-- Documents whose file must be written again, and what the files that were written contain. text: the stamp of
+-- everything that a file was made from.
 CREATE TABLE dirty (process TEXT, source TEXT, PRIMARY KEY (process, source)) WITHOUT ROWID;
 CREATE TABLE merged (
     process TEXT, source TEXT, size INTEGER NOT NULL, text TEXT NOT NULL, statuses TEXT NOT NULL, failures TEXT,

@@ -115,7 +115,7 @@ class _PreviousManifest:
 
 
 class _Refresh:
-    """Has papers read ahead, and stores the results in the order of the papers."""
+    """Reads papers ahead, and stores the results in the order of the papers."""
 
     def __init__(self, workspace: Workspace, config: Config, readers: Readers) -> None:
         self._workspace, self._config, self._readers = workspace, config, readers

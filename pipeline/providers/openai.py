@@ -25,7 +25,7 @@ from pipeline.workspace import Workspace
 
 RETRY_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between attempts
 PROBE_WAITS = RETRY_WAITS[:3]
-LIST_WAITS = RETRY_WAITS[:4]  # a list may be some seconds behind
+LIST_WAITS = RETRY_WAITS[:4]  # a list may be a few seconds behind
 CHAT_WAITS = RETRY_WAITS[:3]
 LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 CREATE_TIMEOUT = 60.0  # seconds; then the list of batches shows whether the batch was created
@@ -264,7 +264,7 @@ def _may_have_created(error: openai.APIStatusError) -> bool:
 
 
 def _not_now(error: openai.APIStatusError) -> bool:
-    """Whether a create was certainly not carried out, and may succeed in some seconds."""
+    """Whether the batch was certainly not created, and creating it may succeed in a few seconds."""
     if error.status_code in (429, 503):
         return error.code != "insufficient_quota"
     said = str(error.message).lower()

@@ -136,6 +136,7 @@ def _dataset_label(values: dict[str, Any], text: str) -> DatasetLabel:
     added = values["origin"] == "manual"
     changed = "changed" in values["origin"]
     decision: Decision = "reject" if rejected else "add" if added else "edit" if changed else "accept"
-    fields: dict[str, Any] = {name: storable(values[name]) for name in DATASET_FIELDS if values.get(name)}
+    fields: dict[str, Any] = dict.fromkeys(TEXT_FIELDS)  # an emptied text area is missing in the export
+    fields |= {name: storable(values[name]) for name in DATASET_FIELDS if values.get(name)}
     start, end = values["start"], values["end"]
     return DatasetLabel(decision=decision, start=start, end=end, quote=text[start:end], **fields)

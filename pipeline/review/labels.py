@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import Dataset, DatasetFields, MentionPage, Page, Record
+from pipeline.records import DATASET_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record
 from pipeline.text.grounding import PageIndex, Span
 from pipeline.workspace import Workspace
 
@@ -103,7 +103,7 @@ def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
             rows[key] = label
     with replacing(workspace.labels) as file:
         for key in sorted(rows):
-            file.write(json.dumps(rows[key].model_dump(), ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(rows[key].model_dump(exclude_unset=True), ensure_ascii=False).encode() + b"\n")
     return sum(rows[key] != before.get(key) for key in rows)
 
 
@@ -150,4 +150,6 @@ def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: Pag
         )  # fmt: skip
     # The pipeline may have found the same name in the same place twice. A person has decided that it is one mention.
     datasets[:] = [one for one in datasets if (one.start, one.end) != (place.start, place.end)]
-    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **label.fields()}))
+    # A label that was made before a field existed says nothing about it.
+    fields = label.model_dump(include=set(DATASET_FIELDS), exclude_unset=True)
+    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **fields}))

@@ -60,7 +60,7 @@ class AskRules:
 
 
 class Stage(ABC):
-    """One stage. `usual_output`: output tokens of an answer, in the mean of a paper with few and with many mentions."""
+    """One stage. `usual_output`: mean output tokens per answer, for a paper with few mentions and for one with many."""
 
     process: ClassVar[str]
     schema_name: ClassVar[str]

@@ -19,7 +19,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Tolerance:
-    """In what a copy may differ. Digits must always be equal: "Census 2011" is not "Census 2001".
+    """What a copy may differ in. Digits must always be equal: "Census 2011" is not "Census 2001".
 
     `min_length`: letters of the shortest quotation to look for. `strict`: acronyms and short words must be equal too.
     `by_similarity`: only the overall similarity counts, which is enough for long texts.
@@ -30,7 +30,7 @@ class Tolerance:
     by_similarity: bool = False
 
 
-NAME = Tolerance(min_length=8)  # many words differ from a shorter one by one letter
+NAME = Tolerance(min_length=8)  # shorter names are too often one letter away from another word
 NAME_IN_PASSAGE = Tolerance(min_length=5, strict=False)  # a passage has few other words that could be meant
 SENTENCE = Tolerance(min_length=20, strict=False)
 LONG_TEXT = Tolerance(min_length=20, by_similarity=True)

@@ -83,7 +83,7 @@ class DocumentBuilder:
     def _finished(
         self, page: Page, found: MentionPage | None, parts: Sequence[Part], recipe: Recipe
     ) -> tuple[str, MentionPage | None]:
-        """A page that gets no more answers. Parts that were given up do not make the answers of the others useless."""
+        """A page that expects no more answers. Answers count even if other parts of the page were given up."""
         answers, status = [], "answered"
         for chunk, state in parts:
             assert state.last

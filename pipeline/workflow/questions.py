@@ -1,4 +1,4 @@
-"""The questions of one stage about the selected documents, as papers and answers are now."""
+"""The questions of one stage about the selected documents, given the current papers and answers."""
 
 from __future__ import annotations
 
@@ -76,8 +76,10 @@ def document_questions(
     stage, rules = run.stage, AskRules.of(session.config)
     earlier = [process for process in earlier_processes(run.process) if session.ledger.asks.any(process)]
     merger = Merger(session, earlier)
-    entries = _noted(updating(merger, refreshed(session.workspace, session.config)), readiness)
-    for entry in selection.of(entries):
+    papers = refreshed(session.workspace, session.config)
+    updated = updating(merger, papers)
+    noted = _noted(updated, readiness)
+    for entry in selection.of(noted):
         text = load_text(session.workspace, entry.source)
         before = merger.document(stage.previous, text) if stage.previous else None
         readiness.add_previous(before, selection)

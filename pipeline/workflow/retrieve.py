@@ -15,7 +15,7 @@ from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_outdated, merge_stage
 from pipeline.workflow.progress import BatchProgress
 from pipeline.workflow.questions import Readiness, document_questions
-from pipeline.workflow.report import Merged, Report
+from pipeline.workflow.report import Report
 from pipeline.workflow.run_stage import RunOptions, count_open, run_stage, submit_waiting
 from pipeline.workflow.upgrade import upgrade_asks
 
@@ -43,14 +43,18 @@ def retrieve_all(session: Session, process: str) -> Report:
 def run_and_wait(session: Session, process: str, options: RunOptions) -> Report:
     """Run a stage and wait, until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
 
-    Batches that are cancelled meanwhile are not sent again: who cancels wants to stop.
+    Batches that are cancelled meanwhile are not sent again: whoever cancels a batch wants to stop.
     """
     run = session.stage_run(process)
     report = run_stage(session, process, options)
     first, cancelled = report.plan, _count_cancelled(run)
     for _ in range(session.config.max_attempts - 1):
         _follow(session, run, report)
-        if report.must_stop or _count_cancelled(run) != cancelled or not _merge(session, process).statuses["pending"]:
+        if report.must_stop or _count_cancelled(run) != cancelled:
+            break
+        with session.lock():
+            pending = merge_stage(session, process).statuses["pending"]
+        if not pending:
             break
         again = run_stage(session, process, replace(options, again=None))
         report.batches, report.sent = report.batches + again.batches, report.sent + again.sent
@@ -123,11 +127,6 @@ def _round(session: Session, run: StageRun, report: Report, progress: BatchProgr
         with session.lock():
             report.collected.running += submit_waiting(run, report)
     count_open(run, report)
-
-
-def _merge(session: Session, process: str) -> Merged:
-    with session.lock():
-        return merge_stage(session, process)
 
 
 def _count_cancelled(run: StageRun) -> int:
