@@ -94,11 +94,11 @@ class DatasetFields(Record):
     schema (stages/schemas/) and the prompt of the stage that asks for it.
     """
 
-    harmonized_name: OptionalText = None
-    acronym: OptionalText = None
-    producer: OptionalText = None
-    year: OptionalText = None
-    data_type: OptionalText = None
+    harmonized_name: str | None = None
+    acronym: str | None = None
+    producer: str | None = None
+    year: str | None = None
+    data_type: str | None = None
     context: Context = "background"
     specificity: Specificity = "properly_named"
     relevance: Relevance = "directly_relevant"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from pipeline.records import Dataset, DatasetFields, MentionPage, NamedDataset, Page, Passage
+from pipeline.records import TEXT_FIELDS, Dataset, DatasetFields, MentionPage, NamedDataset, Page, Passage, none_to_null
 from pipeline.stages.base import Answer, Answered, InvalidAnswer, Stage
 from pipeline.stages.blocks import page_block
 from pipeline.text.chunks import Chunk
@@ -16,6 +16,8 @@ from pipeline.text.grounding import PageIndex, Span
 
 class ExtractedDataset(Answer, DatasetFields, NamedDataset):
     """One dataset as the extraction model names it."""
+
+    _none_to_null = field_validator(*TEXT_FIELDS, mode="before")(none_to_null)
 
 
 class ExtractedPassage(Answer):
