@@ -1,0 +1,1 @@
+"""Evaluation: precision and recall of the mentions against gold labels."""
