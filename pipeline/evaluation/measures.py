@@ -40,6 +40,11 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    @classmethod
+    def of(cls, *numbers: float) -> Estimate:
+        """NaN becomes None. Digits that depend on the order of additions are cut off."""
+        return cls(*(None if number != number else round(float(number), 6) for number in numbers))
+
 
 def estimates(
     counts: Mapping[Key, Mapping[str, Counts]], documents: Sequence[str], samples: int = SAMPLES, seed: int = 0
@@ -61,7 +66,7 @@ def estimates(
         lows, highs = interval(drawn)
     return {
         key: {
-            name: Estimate(*map(_number, (values[row, column], lows[row, column], highs[row, column])))
+            name: Estimate.of(values[row, column], lows[row, column], highs[row, column])
             for column, name in enumerate(MEASURES)
         }
         for row, key in enumerate(keys)
@@ -122,8 +127,3 @@ def interval(drawn: Array) -> tuple[Array, Array]:
     # A column of nothing but NaN would cause a warning.
     low, high = numpy.nanpercentile(numpy.where(undefined, 0.0, drawn), (tail, 100 - tail), axis=0)
     return numpy.where(undefined, numpy.nan, low), numpy.where(undefined, numpy.nan, high)
-
-
-def _number(value: float) -> float | None:
-    """A number for JSON: None instead of NaN, without digits that depend on the order of additions."""
-    return None if value != value else round(float(value), 6)

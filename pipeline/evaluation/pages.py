@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The fields by which results are broken down. Both are fields of `DatasetFields`.
 GROUP_FIELDS = ("specificity", "context")
@@ -21,6 +21,14 @@ class MarkedName:
     @property
     def span(self) -> tuple[int, int] | None:
         return None if self.start is None or self.end is None else (self.start, self.end)
+
+    def at(self, start: int | None, end: int | None) -> MarkedName:
+        """The same mention in another place."""
+        return replace(self, start=start, end=end)
+
+    def shifted(self, offset: int) -> MarkedName:
+        """The same mention `offset` characters further on."""
+        return self if self.start is None or self.end is None else self.at(self.start + offset, self.end + offset)
 
 
 @dataclass(frozen=True)
