@@ -35,8 +35,8 @@ class MarkedName:
 class MarkedPage:
     """A page, or a part of one, and the mentions on it. Pages count from 1, offsets refer to `text`.
 
-    `part`: numbers the parts of a page from 0 if the gold covers only some of its sentences. `offset`: where `text`
-    begins in the text of the page.
+    `part`: 0 for a whole page, another number for each part of a page of which the gold covers only some sentences.
+    `offset`: where `text` begins in the text of the page.
     """
 
     document: str

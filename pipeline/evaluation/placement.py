@@ -46,6 +46,16 @@ class Placement:
     unplaced: list[Unplaced] = field(default_factory=list)
     relocated: int = 0
     digests: dict[str, str] = field(default_factory=dict)
+    _parts: dict[tuple[str, int], set[int]] = field(default_factory=dict, repr=False)
+
+    def add(self, page: MarkedPage) -> bool:
+        """Add a page. Returns False if its text was added before, as a whole page or as the same part."""
+        known = self._parts.setdefault((page.document, page.page), set())
+        if known and (0 in known or page.part in (0, *known)):
+            return False
+        known.add(page.part)
+        self.pages.append(page)
+        return True
 
 
 def place(gold: Sequence[GoldPage], workspace: Workspace, documents_map: Mapping[str, str] | None = None) -> Placement:
@@ -137,34 +147,27 @@ class _Target:
 
 def _place_document(text: PageText, gold_id: str, pages: Iterable[GoldPage], result: Placement) -> None:
     targets = {page.page: _Target(page) for page in text.pages}
-    placed: set[tuple[int, int, int]] = set()
-    parts: dict[int, int] = defaultdict(int)
     for gold in pages:
         if gold.page is not None and gold.page not in targets:
             result.unplaced.append(Unplaced(gold_id, gold.page, f"the document has no page {gold.page}"))
             continue
-        found = 0
-        for target, (start, end), part_of_gold in _windows(gold, targets, result):
-            found += 1
-            number = target.page.page
-            if (number, start, end) in placed or (number, 0, len(target.page.text)) in placed:
-                result.unplaced.append(Unplaced(gold_id, number, "the gold has this page or sentence twice"))
-                continue
-            mentions, lost, relocated = _placed_mentions(part_of_gold, target.page, start, end)
+        windows = list(_windows(gold, targets, result))
+        if not windows:
+            result.unplaced.append(Unplaced(gold_id, gold.page, _not_found(gold)))
+        for target, (start, end), part_of_gold in windows:
+            page = target.page
+            mentions, lost, relocated = _placed_mentions(part_of_gold, page, start, end)
+            is_whole = (start, end) == (0, len(page.text))
+            marked = MarkedPage(
+                text.source, page.page, page.text[start:end], mentions, 0 if is_whole else start + 1, start
+            )
             if lost:
                 names = ", ".join(f"“{name}”" for name in lost)
-                result.unplaced.append(Unplaced(gold_id, number, f"not in the text of the page: {names}"))
-                continue
-            placed.add((number, start, end))
-            whole = (start, end) == (0, len(target.page.text))
-            parts[number] += not whole
-            part = 0 if whole else parts[number]
-            result.pages.append(
-                MarkedPage(text.source, number, target.page.text[start:end], mentions, part, offset=start)
-            )
-            result.relocated += relocated
-        if not found:
-            result.unplaced.append(Unplaced(gold_id, gold.page, _not_found(gold)))
+                result.unplaced.append(Unplaced(gold_id, page.page, f"not in the text of the page: {names}"))
+            elif result.add(marked):
+                result.relocated += relocated
+            else:
+                result.unplaced.append(Unplaced(gold_id, page.page, "the gold has this page or sentence twice"))
 
 
 def _windows(

@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.errors import InputError, StageOrderError
 from pipeline.evaluation.gold import Gold
 from pipeline.evaluation.measures import MEASURES, SAMPLES, Estimate, count_table, interval, measure, resampled
-from pipeline.evaluation.pages import MarkedPage
 from pipeline.evaluation.placement import Placement, place
 from pipeline.evaluation.predictions import Predictions, predictions
 from pipeline.evaluation.scoring import ALL, LEVELS, Scores, score
@@ -158,7 +157,7 @@ def _differences(first: Scores, second: Scores, samples: int, seed: int) -> dict
     table = count_table(tallies, first.documents)
     f1 = MEASURES.index("f1")
 
-    def difference(sums: numpy.ndarray) -> numpy.ndarray:  # type: ignore[type-arg]
+    def difference(sums: numpy.ndarray) -> numpy.ndarray:
         scores = measure(sums)[..., f1]
         return scores[..., len(LEVELS) :] - scores[..., : len(LEVELS)]
 
