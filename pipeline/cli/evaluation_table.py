@@ -33,7 +33,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     scores = evaluation.chosen.scores
     mentions = sum(len(page.mentions) for page in evaluation.placement.pages)
     parts = (counted(scores.pages, "page"), counted(len(scores.documents), "document"), counted(mentions, "mention"))
-    print(f"Gold: {' of '.join(parts[:2])} with {parts[2]}. Intervals: 95 %, {evaluation.samples:,} samples.")
+    intervals = f"95 % intervals from {evaluation.samples:,} samples"
+    if len(scores.documents) < 2:
+        intervals = "No intervals, because there is only one document"
+    print(f"Gold: {' of '.join(parts[:2])} with {parts[2]}.\n{intervals}.")
     for stage in evaluation.stages:
         print(f"\n{stage.process}")
         _print_rows([(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")

@@ -50,7 +50,7 @@ def _text(annotations: Path) -> str:
     path = annotations.with_suffix(".txt")
     if not path.is_file():
         raise LabelError(f"{annotations} has no {path.name} beside it: BRAT offsets refer to that text.")
-    return read_gold_bytes(path).decode()
+    return read_gold_bytes(path).decode() if path.read_bytes().strip() else ""  # a blank page
 
 
 def _entities(path: Path) -> list[tuple[str, MarkedName]]:
@@ -58,7 +58,7 @@ def _entities(path: Path) -> list[tuple[str, MarkedName]]:
     content = path.read_bytes()
     if not content.strip():  # a document without mentions
         return []
-    lines, text = read_gold_bytes(path).decode().splitlines(), _text(path)
+    lines, text = read_gold_bytes(path).decode().split("\n"), _text(path)
     fields: dict[str, dict[str, str]] = defaultdict(dict)
     for line in lines:
         if (attribute := _ATTRIBUTE.match(line)) and attribute["name"].lower() in GROUP_FIELDS:

@@ -246,9 +246,12 @@ def _expected(index: PageIndex, text: str | None, start: int, end: int, fallback
     """Where a mention of the gold's text is expected in the page: where the words around it are."""
     if text is None:
         return fallback
-    first = max(0, start - CONTEXT)
-    around = index.locate_passage(text[first : end + CONTEXT])
-    return around.start + (start - first) if around else fallback
+    before = max(0, start - CONTEXT)
+    # The words on one side are enough, because headers and footers may differ.
+    for first, last in ((before, end + CONTEXT), (start, end + CONTEXT), (before, end)):
+        if around := index.locate_passage(text[first:last]):
+            return around.start if first == start else around.end - (min(last, len(text)) - start)
+    return fallback
 
 
 def _shared_words(one: str, other: str) -> float:

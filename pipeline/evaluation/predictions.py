@@ -93,7 +93,7 @@ def _add_page(known: MentionPage | None, parts: Iterable[MarkedPage], process: s
         kept = [one for one in datasets if one.valid is not False]
         mentions = tuple(_mention(one, part.offset) for one in kept)
         result.pages.append(MarkedPage(part.document, part.page, part.text, mentions, part.part, part.offset))
-        result.changes += _changes(part, datasets, process)
+        result.changes += verdict_changes(part, datasets, process)
 
 
 def _is_in(dataset: Dataset, part: MarkedPage) -> bool:
@@ -108,7 +108,7 @@ def _mention(dataset: Dataset, offset: int) -> MarkedName:
     return place.shifted(-offset)
 
 
-def _changes(gold: MarkedPage, datasets: Sequence[Dataset], process: str) -> Iterator[VerdictChange]:
+def verdict_changes(gold: MarkedPage, datasets: Sequence[Dataset], process: str) -> Iterator[VerdictChange]:
     """The mentions whose verdict differs from that of the stage before. Extraction gives no verdict: all are valid."""
     previous = previous_process(process)
     if previous is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.measures import COVERAGE, MEASURES, Estimate
-from pipeline.evaluation.pages import MarkedName, MarkedPage
+from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName, MarkedPage
 from pipeline.evaluation.runs import Comparison, Evaluation, StageResult
 from pipeline.evaluation.scoring import RULES, MentionError, Row
 from pipeline.files import write_atomic
@@ -164,6 +164,10 @@ def coverage_notes(evaluation: Evaluation) -> Iterator[str]:
     yield from (_unplaced(one.document, one.page, one.what) for one in placement.unplaced)
     if placement.relocated:
         yield f"{counted(placement.relocated, 'gold mention')} located again, because the gold's text differs"
+    marked = [mention for page in placement.pages for mention in page.mentions]
+    missing = [name for name in GROUP_FIELDS if not any(getattr(mention, name) for mention in marked)]
+    if missing:
+        yield f"the gold has no {' and no '.join(missing)}: there is no recall by {' and '.join(missing)}"
     statuses = Counter(status for *_, status in stage.predictions.unanswered)
     if statuses:
         listed = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))

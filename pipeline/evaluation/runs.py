@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import InputError, StageOrderError
@@ -36,6 +36,11 @@ class Evaluation:
     stages: list[StageResult]
     samples: int
     seed: int
+
+    @property
+    def processes(self) -> list[str]:
+        """The stages that have answers."""
+        return [stage.process for stage in self.stages]
 
     @property
     def chosen(self) -> StageResult:
@@ -103,6 +108,13 @@ def compare_runs(
         _evaluate(workspace, labels, placement, process, samples, seed)
         for workspace, placement in zip((first, second), placements, strict=True)
     )
+    # The stages that are compared must be the same, although one run may have got further.
+    both = [name for name in PROCESSES if name in one.processes and name in other.processes]
+    if not both:
+        raise StageOrderError(
+            f"{first.root} and {second.root} have answers of different stages, so they cannot be compared."
+        )
+    one, other = (replace(evaluation, process=process or both[-1]) for evaluation in (one, other))
     differences = _differences(one.chosen.scores, other.chosen.scores, samples, seed)
     return Comparison(one, other, differences, len(keys[0] ^ keys[1]))
 
