@@ -13,12 +13,11 @@ from pipeline.evaluation import (
     Comparison,
     Evaluation,
     Row,
-    StageResult,
     coverage_notes,
     shown,
     shown_difference,
     shown_interval,
-    verdict_counts,
+    verdict_sentences,
 )
 from pipeline.words import counted
 
@@ -40,8 +39,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for stage in evaluation.stages:
         print(f"\n{stage.process}")
         _print_rows([(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")
-    for stage in evaluation.stages:
-        _print_verdicts(stage)
+    sentences = [sentence for stage in evaluation.stages for sentence in verdict_sentences(stage)]
+    if sentences:
+        print("", *sentences, sep="\n")
     for name in GROUP_FIELDS:
         rows = [row for row in scores.rows if (row.level, row.group) == ("mention", name)]
         if rows:
@@ -90,17 +90,6 @@ def _print_rows(rows: Sequence[tuple[str, Row]], heading: str) -> None:
         intervals = "".join(f"{shown_interval(row.measures[one]):>12}" for one in MEASURES)
         if intervals.strip():
             print(f"{'':<32}{intervals}".rstrip())
-
-
-def _print_verdicts(stage: StageResult) -> None:
-    found = verdict_counts(stage)
-    for kind in ("removed", "restored"):
-        if number := found[kind]:
-            rightly = found[f"{kind}_rightly"]
-            share = f"{rightly:,} of them rightly ({100 * rightly / number:.1f} %)"
-            print(f"\n{stage.process} {kind} {counted(number, 'mention')}, {share}", end="")
-    if any(found.values()):
-        print()
 
 
 def _print_notes(notes: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ from pipeline.evaluation.report import (
     shown,
     shown_difference,
     shown_interval,
-    verdict_counts,
+    verdict_sentences,
     write_json,
 )
 from pipeline.evaluation.runs import Comparison, Evaluation, GoldLabels, StageResult, compare_runs, evaluate_run
@@ -62,7 +62,7 @@ __all__ = [
     "shown",
     "shown_difference",
     "shown_interval",
-    "verdict_counts",
+    "verdict_sentences",
     "write_html",
     "write_json",
 ]

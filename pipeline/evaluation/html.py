@@ -21,7 +21,7 @@ from pipeline.evaluation.report import (
     shown,
     shown_difference,
     shown_interval,
-    verdict_counts,
+    verdict_sentences,
 )
 from pipeline.evaluation.runs import Evaluation, StageResult
 from pipeline.evaluation.scoring import LEVELS, RULES, Row
@@ -85,7 +85,8 @@ def _evaluation(evaluation: Evaluation, prefix: str) -> Iterator[str]:
     for level in LEVELS:
         rows = [(stage.process, stage.scores.row(level)) for stage in evaluation.stages]
         yield _table(_LEVEL_NAMES[level], "stage", rows)
-    yield from _verdicts(evaluation.stages)
+    for stage in evaluation.stages:
+        yield from (f"<p>{sentence}.</p>" for sentence in verdict_sentences(stage))
     yield from _breakdowns(evaluation)
     yield from _errors(evaluation.chosen)
     yield from _changes(evaluation.stages)
@@ -125,18 +126,6 @@ def _table(caption: str, first: str, rows: Iterable[tuple[str, Row]]) -> str:
 def _cell(estimate: Estimate) -> str:
     interval = shown_interval(estimate)
     return f"<td>{shown(estimate.value)}{f'<small>{interval}</small>' if interval else ''}</td>"
-
-
-def _verdicts(stages: Sequence[StageResult]) -> Iterator[str]:
-    for stage in stages:
-        found = verdict_counts(stage)
-        for kind in ("removed", "restored"):
-            if number := found[kind]:
-                rightly = found[f"{kind}_rightly"]
-                yield (
-                    f"<p>{stage.process} {kind} {counted(number, 'mention')}, {rightly:,} of them rightly "
-                    f"({100 * rightly / number:.1f} %).</p>"
-                )
 
 
 def _breakdowns(evaluation: Evaluation) -> Iterator[str]:

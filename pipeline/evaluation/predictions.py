@@ -67,15 +67,20 @@ def predictions(
             status = _status(document, number, digests[entry.source])
             if document is None or status not in FINISHED:
                 result.unanswered.append((entry.source, number, status))
-                continue
-            _add_page(document.page(number), parts, process, result)
-        for known in document.pages if document else ():
-            mentions = [one for one in known.datasets() if one.valid is not False]
-            inside = sum(any(_is_in(one, part) for part in wanted.get(known.page, ())) for one in mentions)
-            if mentions and known.page not in wanted:
-                result.other_pages += 1
-            result.other_mentions += len(mentions) - inside
+            else:
+                _add_page(document.page(number), parts, process, result)
+        if document is not None:
+            _count_others(document, wanted, result)
     return result if exists else None
+
+
+def _count_others(document: Document, wanted: Mapping[int, Sequence[MarkedPage]], result: Predictions) -> None:
+    """Count the mentions of a document that are on none of its gold pages."""
+    for page in document.pages:
+        parts = wanted.get(page.page, ())
+        mentions = [one for one in page.datasets() if one.valid is not False]
+        result.other_pages += bool(mentions and not parts)
+        result.other_mentions += sum(not any(_is_in(one, part) for part in parts) for one in mentions)
 
 
 def _status(document: Document | None, page: int, digest: str) -> str:
@@ -117,15 +122,19 @@ def verdict_changes(gold: MarkedPage, datasets: Sequence[Dataset], process: str)
     kept = [(one, mention) for one, mention in located if one.valid is not False]
     removed = [(one, mention) for one, mention in located if one.valid is False and _was_valid(one, previous)]
     marked = [one.span for one in gold.mentions if one.span]
-    pairs = match_spans(marked, [mention.span for _, mention in kept if mention.span])
-    missed = [span for place, span in enumerate(marked) if place not in pairs]
-    lost = set(match_spans(missed, [mention.span for _, mention in removed if mention.span]).values())
+    right, missed = _matched(marked, [mention for _, mention in kept])
+    lost, _ = _matched(missed, [mention for _, mention in removed])
     for place, (one, mention) in enumerate(removed):
         yield VerdictChange("removed", gold, mention, place not in lost, one.invalid_reason)
-    right = set(pairs.values())
     for place, (one, mention) in enumerate(kept):
         if not _was_valid(one, previous):
             yield VerdictChange("restored", gold, mention, place in right, None)
+
+
+def _matched(gold: Sequence[tuple[int, int]], mentions: Sequence[MarkedName]) -> tuple[set[int], list[tuple[int, int]]]:
+    """The indexes of the mentions that match the gold, and the gold spans that none matches."""
+    pairs = match_spans(gold, [mention.span for mention in mentions if mention.span])
+    return set(pairs.values()), [span for place, span in enumerate(gold) if place not in pairs]
 
 
 def _was_valid(dataset: Dataset, process: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.evaluation.measures import COVERAGE, MEASURES, Estimate
 from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName, MarkedPage
+from pipeline.evaluation.placement import Placement
 from pipeline.evaluation.runs import Comparison, Evaluation, StageResult
 from pipeline.evaluation.scoring import RULES, MentionError, Row
 from pipeline.files import write_atomic
@@ -154,31 +155,46 @@ def _place(page: MarkedPage, mention: MarkedName) -> dict[str, Any]:
     }
 
 
+def verdict_sentences(stage: StageResult) -> Iterator[str]:
+    """How many mentions the stage removed and restored, and how often rightly, as printed everywhere."""
+    found = verdict_counts(stage)
+    for kind in ("removed", "restored"):
+        if number := found[kind]:
+            rightly = found[f"{kind}_rightly"]
+            share = f"{rightly:,} of them rightly ({100 * rightly / number:.1f} %)"
+            yield f"{stage.process} {kind} {counted(number, 'mention')}, {share}"
+
+
 def coverage_notes(evaluation: Evaluation) -> Iterator[str]:
     """Sentences about what could not be evaluated. Lists are in evaluation.json."""
-    placement, stage = evaluation.placement, evaluation.chosen
     for gold in evaluation.gold:
         yield from (f"{gold.path}: {note}" for note in gold.notes)
+    yield from _placement_notes(evaluation.placement)
+    yield from _prediction_notes(evaluation.chosen)
+
+
+def _placement_notes(placement: Placement) -> Iterator[str]:
     for gold_id, reason in placement.unmatched.items():
         yield f"gold document {gold_id} was not found: {reason}"
-    yield from (_unplaced(one.document, one.page, one.what) for one in placement.unplaced)
+    for one in placement.unplaced:
+        page = "" if one.page is None else f", page {one.page}"
+        yield f"gold left out: {one.document}{page}: {one.what}"
     if placement.relocated:
         yield f"{counted(placement.relocated, 'gold mention')} located again, because the gold's text differs"
     marked = [mention for page in placement.pages for mention in page.mentions]
     missing = [name for name in GROUP_FIELDS if not any(getattr(mention, name) for mention in marked)]
     if missing:
         yield f"the gold has no {' and no '.join(missing)}: there is no recall by {' and '.join(missing)}"
-    statuses = Counter(status for *_, status in stage.predictions.unanswered)
+
+
+def _prediction_notes(stage: StageResult) -> Iterator[str]:
+    found = stage.predictions
+    statuses = Counter(status for *_, status in found.unanswered)
     if statuses:
         listed = ", ".join(f"{count:,} {status}" for status, count in sorted(statuses.items()))
         yield f"{counted(statuses.total(), 'gold page')} without an answer counted as empty: {listed}"
     if unlocated := stage.scores.unlocated():
         yield f"{counted(unlocated, 'predicted mention')} not located in the text: false positives on the level name"
-    if stage.predictions.other_mentions:
-        mentions = counted(stage.predictions.other_mentions, "mention")
-        pages = counted(stage.predictions.other_pages, "page")
-        yield f"not evaluated: {mentions} outside of the gold (on {pages} that the gold does not have)"
-
-
-def _unplaced(document: str, page: int | None, what: str) -> str:
-    return f"gold left out: {document}{'' if page is None else f', page {page}'}: {what}"
+    if found.other_mentions:
+        pages = f", on {counted(found.other_pages, 'page')} without gold" if found.other_pages else ""
+        yield f"not evaluated: {counted(found.other_mentions, 'mention')} outside of the gold{pages}"
