@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.processes import PROCESSES
 
 if TYPE_CHECKING:
     from pipeline.evaluation import GoldLabels
@@ -23,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = parser(
         "Compare the mentions of each stage with gold labels: precision, recall, F1 and F0.5, with 95 % bootstrap "
         "intervals. The files evaluation.json and evaluation.html go to the folder evaluation in OUTPUT_DIR.",
-        required=False,
+        processes=None,
     )
+    help_process = "the stage whose breakdowns and errors are shown (default: the last one with answers)"
+    made.add_argument("--process", choices=PROCESSES, help=help_process)
     help_gold = (
         "gold labels: a JSONL with doc_id, page, text and mentions, a labels.jsonl, a JSON export of Label Studio, or "
         "a folder with BRAT files; the format is recognised"

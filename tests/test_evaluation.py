@@ -446,6 +446,10 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "label": (b'{"source": "a", "text_sha256": "x"}', "line 1, is not a valid label"),
     "array": (b"[1, 2]", "is not a JSON export of Label Studio"),
     "task": (b'[{"data": {"text": "x"}, "annotations": []}]', "have none of the keys source, doc_id, document"),
+    "own-task": (
+        b'[{"data": {"text": "x", "source": "a", "page": "p", "text_sha256": "x"}, "annotations": [{"result": []}]}]',
+        "is not a JSON export of Label Studio",
+    ),
     "empty-array": (b"[]", "has no page to evaluate"),
     "deep": (b"[" * 100_000, "is not a JSON export of Label Studio"),
     "page-0": (json.dumps(gold_row("a", 0, "x")).encode(), "line 1, is not a gold page (page: "),

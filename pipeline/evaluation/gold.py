@@ -22,7 +22,7 @@ from pipeline.errors import LabelError
 from pipeline.evaluation.brat import is_standoff, read_brat
 from pipeline.evaluation.gold_page import GoldPage, read_gold_bytes
 from pipeline.evaluation.pages import MarkedName
-from pipeline.records import OptionalText, storable
+from pipeline.records import OptionalText, invalid_because, storable
 from pipeline.review.label_studio import read_export
 from pipeline.review.labels import PageLabel, parse_labels
 from pipeline.words import counted
@@ -89,9 +89,7 @@ def _rows(path: Path, content: bytes) -> Iterator[GoldPage]:
         try:
             row = _Row.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            reason = f"{place}: {first['msg']}" if place else first["msg"]
+            reason = invalid_because(error)
             raise LabelError(f"{path}, line {number}, is not a gold page ({reason}): {FORMATS_HINT}.") from None
         mentions = (MarkedName(one.raw_name, one.start, one.end, one.specificity, one.context) for one in row.mentions)
         yield GoldPage(str(row.doc_id), row.page, tuple(mentions), row.text)
