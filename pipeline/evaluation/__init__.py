@@ -8,7 +8,7 @@ From a notebook::
 
     labels = GoldLabels(load_gold(Path("gold.jsonl")))
     evaluation = evaluate_run(Workspace(load_config().output_dir), labels)
-    evaluation.chosen.scores.row("mention").measures["f1"]  # Estimate(value=0.58, low=0.41, high=0.69)
+    evaluation.chosen.scores.row("mention").measures["f1"]  # Estimate(value=…, low=…, high=…)
 
 `score` compares pages of any origin, without files.
 """
