@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pipeline $(wildcard *.py)
+DEV_REQUIREMENTS := $(filter-out requirements-local.txt requirements-training.txt, $(wildcard requirements*.txt))
 
 .PHONY: demo test test-slow check style notebook paper label-studio
 
@@ -50,6 +51,6 @@ $(VENV)/local.done: requirements.txt requirements-local.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-local.txt
 	touch $@
 
-$(VENV)/dev.done: requirements.txt requirements-cluster.txt requirements-plots.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/dev.done: $(DEV_REQUIREMENTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@

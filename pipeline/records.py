@@ -6,12 +6,19 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 
 def storable(text: str) -> str:
     """`text` with lone surrogates replaced by `?`: JSON can contain them, but UTF-8 files cannot."""
     return text.encode("utf-8", "replace").decode()
+
+
+def invalid_because(error: ValidationError) -> str:
+    """The first reason why a record is invalid, on one line: where, and what is wrong."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def none_to_null(value: Any) -> Any:

@@ -27,6 +27,7 @@ class Workspace:
         self.finetune = root / "finetune"
         self.labels = root / "labels.jsonl"
         self.review = root / "review"
+        self.evaluation = root / "evaluation"
 
     def prepare(self) -> None:
         """Create the folder and check that it is writable. Raises WorkspaceError."""

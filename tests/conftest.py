@@ -15,6 +15,7 @@ import yaml
 from server import Server
 
 import batch_status
+import evaluate
 import generate_finetune_data
 import retrieve_results
 import review_labels
@@ -29,6 +30,7 @@ COMMANDS = {
     "batch_status.py": batch_status.main,
     "generate_finetune_data.py": generate_finetune_data.main,
     "review_labels.py": review_labels.main,
+    "evaluate.py": evaluate.main,
 }
 WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py")
 

@@ -20,7 +20,7 @@ from pipeline.config import ROOT
 LAYERS = (
     {"cli"},
     {"workflow"},
-    {"finetune", "review"},
+    {"finetune", "review", "evaluation"},
     {"batches"},
     {"stages"},
     {"providers"},
@@ -33,7 +33,11 @@ LAYERS = (
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Imports between different packages of one layer.
-SAME_LAYER = {("pipeline.finetune", "pipeline.review.labels")}
+SAME_LAYER = {
+    ("pipeline.finetune", "pipeline.review.labels"),
+    ("pipeline.evaluation", "pipeline.review.labels"),
+    ("pipeline.evaluation", "pipeline.review.label_studio"),
+}
 
 
 @cache

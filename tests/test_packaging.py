@@ -32,7 +32,8 @@ NOT_IMPORTED = {
 COMES_WITH = {"tokenizers": "transformers", "unsloth": "installed as its own instructions say, on a GPU"}
 
 BASE = "requirements.txt"
-EXTRAS = {name: f"requirements-{name}.txt" for name in ("plots", "cluster", "local", "training")}
+EXTRAS = {name: f"requirements-{name}.txt" for name in ("plots", "cluster", "local", "training", "evaluation")}
+COMMAND_EXTRAS = ("plots", "cluster", "local", "evaluation")  # that the commands use; the others are for notebooks
 DEV = "requirements-dev.txt"
 
 
@@ -63,7 +64,7 @@ def listed(imports: list[Import]) -> str:
 
 def test_the_commands_need_only_the_base_requirements() -> None:
     """Everything that is imported when a module is loaded is in requirements.txt. Extras are imported on first use."""
-    base, optional = import_names(BASE), import_names(EXTRAS["plots"], EXTRAS["cluster"], EXTRAS["local"])
+    base, optional = import_names(BASE), import_names(*(EXTRAS[name] for name in COMMAND_EXTRAS))
     missing = [
         one
         for one in third_party(sources("pipeline", "."))
@@ -83,9 +84,7 @@ def test_everything_else_is_declared_too() -> None:
     ("file", "folders"),
     [
         (BASE, ["pipeline", "."]),
-        (EXTRAS["plots"], ["pipeline", "."]),
-        (EXTRAS["cluster"], ["pipeline", "."]),
-        (EXTRAS["local"], ["pipeline", "."]),
+        *((EXTRAS[name], ["pipeline", "."]) for name in COMMAND_EXTRAS),
         (EXTRAS["training"], ["examples"]),
         (DEV, ["tests", "benchmarks", "examples", "tools"]),
     ],
@@ -110,7 +109,7 @@ def test_every_extra_can_be_installed_alone() -> None:
     for file in (BASE, *EXTRAS.values()):
         assert "-r " not in "".join(line for line in (ROOT / file).read_text().splitlines() if line[:1] != "#"), file
     included = re.findall(r"^-r (\S+)$", (ROOT / DEV).read_text(), re.MULTILINE)
-    assert included == [BASE, EXTRAS["cluster"], EXTRAS["plots"]]
+    assert included == [BASE, EXTRAS["cluster"], EXTRAS["plots"], EXTRAS["evaluation"]]
 
 
 def test_documented_installations_include_the_base_requirements() -> None:

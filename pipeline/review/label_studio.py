@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from pydantic import ValidationError
+
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, storable
+from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, invalid_because, storable
 from pipeline.review.labels import DatasetLabel, Decision, PageLabel
 from pipeline.review.review_pages import ReviewDataset, ReviewPage
 
@@ -88,6 +90,8 @@ def read_export(path: Path) -> Iterator[PageLabel]:
                     yield _page_label(exported["data"], annotation, exported.get("predictions") or [])
     except RecursionError:
         raise LabelError(f"{path} is not a JSON export of Label Studio: {advice}") from None
+    except ValidationError as error:
+        raise LabelError(f"{path} is not a JSON export of Label Studio ({invalid_because(error)}): {advice}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LabelError(f"{path} is not a JSON export of Label Studio ({error!r}): {advice}") from None
 

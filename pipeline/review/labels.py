@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import DATASET_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record
+from pipeline.records import DATASET_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
 from pipeline.text.grounding import PageIndex, Span
 from pipeline.workspace import Workspace
 
@@ -75,9 +75,7 @@ def parse_labels(path: Path) -> Iterator[PageLabel]:
             try:
                 yield PageLabel.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                reason = f"{place}: {first['msg']}" if place else first["msg"]
+                reason = invalid_because(error)
                 raise LabelError(
                     f"{path}, line {number}, is not a valid label ({reason}): fix or delete that line."
                 ) from None

@@ -1,0 +1,102 @@
+"""The tables of `evaluate.py`. They fit 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from pipeline.evaluation import (
+    GROUP_FIELDS,
+    LEVELS,
+    MEASURES,
+    RULES,
+    Comparison,
+    Evaluation,
+    Row,
+    coverage_notes,
+    shown,
+    shown_difference,
+    shown_interval,
+    verdict_sentences,
+)
+from pipeline.words import counted
+
+WIDTH = 80
+MAX_NOTES = 10  # that are printed; all are in evaluation.json
+LEVEL_NAMES = {"mention": "mention", "mention_lenient": "lenient", "name": "name", "page": "page"}
+MEASURE_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1", "f05": "F0.5"}
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The measures of all stages, what the verdicts changed, the chosen stage by field, notes and rules."""
+    scores = evaluation.chosen.scores
+    mentions = sum(len(page.mentions) for page in evaluation.placement.pages)
+    parts = (counted(scores.pages, "page"), counted(len(scores.documents), "document"), counted(mentions, "mention"))
+    intervals = f"95 % intervals from {evaluation.samples:,} samples"
+    if len(scores.documents) < 2:
+        intervals = "No intervals, because there is only one document"
+    print(f"Gold: {' of '.join(parts[:2])} with {parts[2]}.\n{intervals}.")
+    for stage in evaluation.stages:
+        print(f"\n{stage.process}")
+        _print_rows([(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")
+    sentences = [sentence for stage in evaluation.stages for sentence in verdict_sentences(stage)]
+    if sentences:
+        print("", *sentences, sep="\n")
+    for name in GROUP_FIELDS:
+        rows = [row for row in scores.rows if (row.level, row.group) == ("mention", name)]
+        if rows:
+            print(f"\n{evaluation.process}, level mention, by {name}")
+            _print_rows([(row.value[:WIDTH], row) for row in rows], name)
+    _print_notes(list(coverage_notes(evaluation)))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The tables of both runs and the differences of F1."""
+    for place, evaluation in (("A", comparison.first), ("B", comparison.second)):
+        print(f"Run {place}: {printable(str(evaluation.folder))}, {evaluation.process}")
+        print_evaluation(evaluation)
+        print()
+    print("F1 of B minus F1 of A, on the same documents in every sample (95 % interval)")
+    for level, estimate in comparison.differences.items():
+        value, interval = shown_difference(estimate)
+        print(f"{LEVEL_NAMES[level]:<8} {value:>8}   {interval}")
+    if comparison.only_one:
+        print(f"{counted(comparison.only_one, 'gold page')} left out, because only one of the runs has them")
+
+
+def print_rules() -> None:
+    """The rules of the comparison."""
+    print("\nRules")
+    for name, rule in RULES.items():
+        print(textwrap.fill(f"{LEVEL_NAMES.get(name, name)}: {rule}", WIDTH, subsequent_indent="  "))
+
+
+def printable(text: str) -> str:
+    """Text from a file without characters that a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _print_rows(rows: Sequence[tuple[str, Row]], heading: str) -> None:
+    """Two lines for each row: the measures, and their intervals below. A long name gets a line of its own."""
+    columns = (f"{MEASURE_NAMES[name]:>12}" for name in MEASURES)
+    print(f"{heading:<11}{'gold':>7}{'pred.':>7}{'right':>7}{''.join(columns)}")
+    for name, row in rows:
+        if len(name) > 10:
+            print(printable(name))
+            name = ""
+        counts = f"{row.counts.gold:>7}{row.counts.predicted:>7}{row.counts.right:>7}"
+        values = "".join(f"{shown(row.measures[one].value):>12}" for one in MEASURES)
+        print(f"{name:<11}{counts}{values}".rstrip())
+        intervals = "".join(f"{shown_interval(row.measures[one]):>12}" for one in MEASURES)
+        if intervals.strip():
+            print(f"{'':<32}{intervals}".rstrip())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    lines = [printable(note) for note in notes]
+    if lines:
+        print()
+    for line in lines[:MAX_NOTES]:
+        print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+    if len(lines) > MAX_NOTES:
+        print(f"and {counted(len(lines) - MAX_NOTES, 'more note')} in evaluation.json")
