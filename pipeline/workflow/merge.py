@@ -69,7 +69,6 @@ class _Pending:
     process: str
     source: str
     state: State
-    document: Document | None
     content: bytes | None = None
 
 
@@ -84,10 +83,13 @@ class Merger:
     session: Session
     stages: Sequence[str]
     _group: dict[tuple[str, str], _Pending] = field(default_factory=dict)
+    # By stage, of the document that was updated last. To keep those of the whole group would slow down the garbage
+    # collector: they are many small objects.
+    _latest: dict[str, Document] = field(default_factory=dict)
 
     def take(self, source: str) -> dict[str, State]:
         """Update a document in all stages. Returns its state by stage."""
-        states, previous_changed = {}, False
+        states, previous_changed, self._latest = {}, False, {}
         for process in self.stages:
             state, changed = self._update(process, source, previous_changed)
             states[process], previous_changed = state, changed
@@ -97,9 +99,11 @@ class Merger:
 
     def document(self, process: str, text: PageText) -> Document | None:
         """The current document about this text, whether it was written yet or not. None if there is none."""
-        pending = self._group.get((process, text.source))
-        if pending and pending.document:
-            return pending.document
+        latest = self._latest.get(process)
+        if latest and latest.source == text.source:
+            return latest
+        if (process, text.source) in self._group:
+            self.finish()
         document = load_document(self.session.workspace, process, text.source)
         return document if document and document.text_sha256 in (None, text.digest()) else None
 
@@ -127,7 +131,7 @@ class Merger:
                 return State(written.statuses, written.failures), False
             older = self._older(process, source) if size is not None else None
             if older:
-                self._group[process, source] = _Pending(process, source, _state_of(older), None)
+                self._group[process, source] = _Pending(process, source, _state_of(older))
                 return _state_of(older), False
         pending = self._build(process, source)
         changed = size is None or path.read_bytes() != pending.content
@@ -163,7 +167,8 @@ class Merger:
         document = builder.build()
         state = State(Counter(document.page_status.values()), builder.failures)
         content = document.model_dump_json(indent=2).encode() + b"\n"
-        return _Pending(process, source, state, document, content)
+        self._latest[process] = document
+        return _Pending(process, source, state, content)
 
 
 def _state_of(document: Document) -> State:
