@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.finetune import FORMATS
 from pipeline.words import counted
 
 
@@ -21,13 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "OUTPUT_DIR.",
         processes=None,
     )
-    # The same as FORMATS in pipeline.finetune.formats, which takes too long to load for --help.
-    formats = ("openai", "sharegpt", "alpaca")
     help_format = (
         "format of each row: openai (chat messages, also for TRL), sharegpt (conversations) or alpaca (instruction, "
         "input, output) (default: openai)"
     )
-    made.add_argument("--format", choices=formats, default="openai", help=help_format)
+    made.add_argument("--format", choices=FORMATS, default="openai", help=help_format)
     help_reviewed = "use only pages that a person has marked as complete (default: all pages with final labels)"
     made.add_argument("--only-reviewed", action="store_true", help=help_reviewed)
     options = made.parse_args(argv)
@@ -35,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from pipeline.config import load_config
-    from pipeline.finetune import SPLITS, generate
+    from pipeline.config import SPLITS, load_config
+    from pipeline.finetune.generate import generate
     from pipeline.workspace import Workspace
 
     config = load_config(options.config)

@@ -34,6 +34,9 @@ PageKind = Literal["references", "contents", "blank", "image"]
 Grounding = Literal["exact", "normalized", "fuzzy", "missing"]
 
 
+NOT_SENT = "not_sent"  # page status: not asked, or the previous stage has not finished the page
+
+
 class Record(BaseModel):
     """Base of everything that is read from our own files. Unknown keys are errors: another program wrote the file."""
 

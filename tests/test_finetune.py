@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from server import Server
 from server_answers import verdict
 
-from pipeline.config import ROOT
-from pipeline.finetune import SPLITS, split_of
+from pipeline.config import ROOT, SPLITS
+from pipeline.finetune import FORMATS
 from pipeline.finetune.examples import TrainingPage, examples
-from pipeline.finetune.formats import FORMATS
+from pipeline.finetune.generate import split_of
 from pipeline.processes import FIRST
 from pipeline.records import CLASS_FIELDS, Dataset, Page
 from pipeline.stages import get_stage

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import openai
 import pytest
-import yaml
 from conftest import Project
 from server import Server
 
@@ -124,7 +123,7 @@ def test_the_ledger_is_converted_once(old: Project) -> None:
     assert all(end == start for (_, end), (start, _) in pairwise(spans))
 
 
-def test_an_unknown_version_is_refused(tmp_path: Path, project: Project) -> None:
+def test_an_unknown_version_is_refused(project: Project) -> None:
     project.paper("a.pdf", "We use the Korvian Household Survey.")
     Ledger(project.output / "ledger.sqlite").close()
     database = sqlite3.connect(project.output / "ledger.sqlite")
@@ -132,7 +131,3 @@ def test_an_unknown_version_is_refused(tmp_path: Path, project: Project) -> None
     database.close()
     printed = project.run("run_batch.py --process extraction", expect=1)
     assert "was written by another version of this program" in printed
-
-
-def test_the_archive_has_the_settings_of_its_time(old: Project) -> None:
-    assert yaml.safe_load((old.folder / "config.yaml").read_text())["MAX_PAGE_TOKENS"] == 150

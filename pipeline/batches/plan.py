@@ -17,7 +17,7 @@ from pipeline.ledger.batches import Destination
 from pipeline.ledger.ids import AskId
 from pipeline.ledger.state import NEVER_SENT, AskState, ask_state
 from pipeline.processes import FIRST
-from pipeline.providers import PROVIDER_CLASSES, provider_class
+from pipeline.providers import answers_here, is_free
 from pipeline.records import Ask, Outcome, Recipe
 from pipeline.words import counted
 
@@ -195,8 +195,7 @@ class _Planner:
         )
         self._made.asked_again[reason] += 1
         self._made.again_tokens += tokens
-        was_free = recipe.provider in PROVIDER_CLASSES and provider_class(recipe.provider).is_free
-        self._made.paid_again += not (on_purpose or was_free or self._run.provider.is_free)
+        self._made.paid_again += not (on_purpose or is_free(recipe.provider) or self._run.provider.is_free)
 
 
 def check_ledger_is_complete(run: StageRun) -> None:
@@ -238,7 +237,6 @@ def drop_obsolete_local_batches(run: StageRun) -> None:
     """End batches that are answered on this machine and that no page asks any more: they would only take time."""
     outcome = Outcome("cancelled", message="the question has changed since")
     for batch in run.batches("submitted"):
-        is_local = batch.provider in PROVIDER_CLASSES and provider_class(batch.provider).answers_here
-        if is_local and not run.ledger.attempts.wanted_in_batch(batch.id):
+        if answers_here(batch.provider) and not run.ledger.attempts.wanted_in_batch(batch.id):
             with run.ledger.transaction():
                 run.ledger.batches.close(batch.id, outcome, "cancelled")

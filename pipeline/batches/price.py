@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pipeline.config import Config
-from pipeline.providers import PROVIDER_CLASSES, provider_class
+from pipeline.providers import is_free
 from pipeline.records import Outcome
 
 SMALL = 1_000  # tokens; a large request would be priced at the higher rate for long contexts
@@ -31,7 +31,7 @@ class Pricing:
 
     def price(self, model: str, provider: str) -> Price | None:
         """None if the price is unknown. `provider`: its kind."""
-        if provider in PROVIDER_CLASSES and provider_class(provider).is_free:
+        if is_free(provider):
             return Price(0.0, 0.0, 0.0)
         own = self.config.price_for(model)
         if own is None:

@@ -11,6 +11,7 @@ from pipeline.batches.status import BatchStatus, StatusReport
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK, READY
 from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES
+from pipeline.records import NOT_SENT
 from pipeline.workflow.counts import StageCounts
 
 BATCH_LINE = "{:>4}  {:<11}  {:<11}  {:>13}  {:>6}  {:>9}  {}"
@@ -55,7 +56,7 @@ def _stage_row(process: str, counts: StageCounts) -> list[object]:
     """The last column is what remains, so that the row adds up."""
     pages = counts.pages
     failed = sum(count for status, count in pages.items() if status.startswith("failed:"))
-    waiting = pages["pending"] + pages["not_sent"]
+    waiting = pages["pending"] + pages[NOT_SENT]
     rest = pages.total() - pages["answered"] - failed - waiting
     return [process, counts.documents, pages.total(), pages["answered"], waiting, failed, rest]
 

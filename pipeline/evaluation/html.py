@@ -6,8 +6,6 @@ only the style sheet of the page.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -26,9 +24,9 @@ from pipeline.evaluation.report import (
 from pipeline.evaluation.runs import Evaluation, StageResult
 from pipeline.evaluation.scoring import LEVELS, RULES, Row
 from pipeline.files import write_atomic
+from pipeline.page_template import page_template
 from pipeline.words import counted
 
-_HERE = Path(__file__).parent
 _LEVEL_NAMES = {
     "mention": "Mention",
     "mention_lenient": "Mention (lenient)",
@@ -43,9 +41,7 @@ def write_html(
     evaluations: Sequence[Evaluation], path: Path, differences: Mapping[str, Estimate] | None = None
 ) -> None:
     """Write the page of one run, or of two with the differences of their F1. Raises WorkspaceError."""
-    template, style = ((_HERE / f"evaluation.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    head, tail = template.replace("{{STYLE_HASH}}", digest).replace("{{STYLE}}", style).split("{{BODY}}")
+    head, tail = page_template(Path(__file__).with_name("evaluation.html")).split("{{BODY}}")
     body = ["<h1>Evaluation of dataset mentions</h1>"]
     if differences:
         body += _differences(evaluations, differences)

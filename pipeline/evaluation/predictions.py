@@ -10,12 +10,11 @@ from typing import Literal
 from pipeline.evaluation.matching import match_spans
 from pipeline.evaluation.pages import MarkedName, MarkedPage
 from pipeline.processes import previous_process
-from pipeline.records import Dataset, Document, MentionPage
+from pipeline.records import NOT_SENT, Dataset, Document, MentionPage
 from pipeline.review.labels import FINISHED
 from pipeline.store import load_document, manifest_entries
 from pipeline.workspace import Workspace
 
-NOT_SENT = "not_sent"
 OUTDATED = "outdated"  # the document was made from another text, so its offsets mean nothing
 
 

@@ -1,6 +1,7 @@
 """Training data for a fine-tuned model, made from the final labels."""
 
-from pipeline.config import SPLITS
-from pipeline.finetune.generate import generate, split_of
+from typing import Literal, get_args
 
-__all__ = ["SPLITS", "generate", "split_of"]
+# The formats of a training row. Here, because `generate_finetune_data.py --help` must not wait for the other modules.
+Format = Literal["openai", "sharegpt", "alpaca"]
+FORMATS: tuple[Format, ...] = get_args(Format)

@@ -14,8 +14,8 @@ from tabulate import tabulate
 
 from pipeline.config import SPLITS
 from pipeline.files import write_atomic
+from pipeline.finetune import Format
 from pipeline.finetune.examples import OVERHEAD, Example
-from pipeline.finetune.formats import Format
 from pipeline.records import CLASS_FIELDS, Document
 from pipeline.text.tokens import count_tokens
 

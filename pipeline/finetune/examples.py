@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.records import Dataset, Document, Page, PageText
+from pipeline.records import NOT_SENT, Dataset, Document, Page, PageText
 from pipeline.review.labels import FINISHED, LabelledPage, PageLabel, apply_label, text_hash
 from pipeline.stages.extraction import ExtractedDataset, ExtractedPassage, ExtractionAnswer
 from pipeline.text.chunks import cut
@@ -98,7 +98,7 @@ class PageFilter:
 
     def _problem(self, page: Page, datasets: list[Dataset]) -> str | None:
         """Why a page that no person has completed cannot be used, or None if it can."""
-        status = self._document.page_status.get(str(page.page), "not_sent")
+        status = self._document.page_status.get(str(page.page), NOT_SENT)
         if status not in FINISHED:
             return status
         if any(dataset.valid is None for dataset in datasets):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
+from pipeline.finetune import Format
 from pipeline.finetune.examples import Example
 from pipeline.processes import FIRST
 from pipeline.records import Page
 from pipeline.stages import get_stage
 from pipeline.text.chunks import whole_page
-
-Format = Literal["openai", "sharegpt", "alpaca"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def row(example: Example, system: str, form: Format) -> dict[str, Any]:

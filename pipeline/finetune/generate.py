@@ -14,10 +14,11 @@ from tqdm import tqdm
 from pipeline.config import SPLITS, Config, Split
 from pipeline.errors import StageOrderError
 from pipeline.files import ReplacedFile, replacing, write_atomic
+from pipeline.finetune import Format
 from pipeline.finetune.dataset_card import DatasetCard, write_card
 from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import Example, PageFilter, TrainingPage, examples
-from pipeline.finetune.formats import Format, provenance, row
+from pipeline.finetune.formats import provenance, row
 from pipeline.finetune.negatives import NegativeSampler
 from pipeline.processes import FINAL
 from pipeline.records import Document

@@ -18,7 +18,7 @@ PROVIDER_CLASSES = {
     "local": "pipeline.providers.local:LocalProvider",
 }
 
-__all__ = ["BatchProvider", "check_provider", "make_provider", "provider_class"]
+__all__ = ["BatchProvider", "answers_here", "check_provider", "is_free", "make_provider"]
 
 
 def check_provider(kind: str) -> None:
@@ -33,6 +33,16 @@ def provider_class(kind: str) -> type[BatchProvider]:
     module, _, name = PROVIDER_CLASSES[kind].partition(":")
     found: type[BatchProvider] = getattr(import_module(module), name)
     return found
+
+
+def is_free(kind: str) -> bool:
+    """Whether answers of this kind of provider cost nothing. An unknown kind, of an older folder, is not free."""
+    return kind in PROVIDER_CLASSES and provider_class(kind).is_free
+
+
+def answers_here(kind: str) -> bool:
+    """Whether batches of this kind of provider are answered on this machine."""
+    return kind in PROVIDER_CLASSES and provider_class(kind).answers_here
 
 
 def make_provider(config: Config, workspace: Workspace, clock: Clock = SYSTEM_CLOCK) -> BatchProvider:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.files import replacing
+from pipeline.page_template import page_template
 from pipeline.records import CLASS_FIELDS, TEXT_FIELDS
 from pipeline.review.review_pages import ReviewPage
-
-_HERE = Path(__file__).parent
 
 
 def write_html(pages: Iterable[ReviewPage], path: Path) -> int:
     """Write the review page. Returns the number of pages in it. Holds one page in memory at a time."""
-    template, style, script = ((_HERE / f"review.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    # The content security policy of the page names the hashes of the style and the script. The browser runs nothing
-    # else, even if text from a paper were taken for markup.
-    for name, content in (("STYLE", style), ("SCRIPT", script)):
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        template = template.replace("{{" + name + "}}", content).replace("{{" + name + "_HASH}}", digest)
+    template = page_template(Path(__file__).with_name("review.html"))
     # The browser saves the labels under this key, so that reviews of different output folders are kept apart.
     template = template.replace("{{KEY}}", hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16])
     before, after = template.split("{{DATA}}")

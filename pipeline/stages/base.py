@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.config import Config
 from pipeline.processes import previous_process
-from pipeline.records import Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+from pipeline.records import NOT_SENT, Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
 from pipeline.text.chunks import Chunk, Chunking, chunks
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -157,9 +157,9 @@ class Stage(ABC):
             return "empty_text"
         if self.previous is None:
             return None
-        status = before.page_status.get(str(page.page), "not_sent") if before else "not_sent"
-        if status in ("pending", "not_sent"):
-            return "not_sent"  # the previous stage has not finished the page
+        status = before.page_status.get(str(page.page), NOT_SENT) if before else NOT_SENT
+        if status in ("pending", NOT_SENT):
+            return NOT_SENT  # the previous stage has not finished the page
         found = before.page(page.page) if before else None
         if found and found.datasets():
             return None

@@ -11,7 +11,7 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.asks import CurrentAsk
 from pipeline.ledger.documents import Failure
 from pipeline.ledger.state import AskState, Attempt, ask_state
-from pipeline.records import Document, MentionPage, Page, PageText, Recipe
+from pipeline.records import NOT_SENT, Document, MentionPage, Page, PageText, Recipe
 from pipeline.stages import Stage
 from pipeline.stages.base import Answered
 from pipeline.text.chunks import Chunk, chunk_at
@@ -54,7 +54,7 @@ class DocumentBuilder:
         found = self._before.page(page.page) if self._before else None
         asked = self._asked.get(page.page)
         if not asked:
-            return self._stage.obstacle(page, self._before, self._config.skip_pages) or "not_sent", found
+            return self._stage.obstacle(page, self._before, self._config.skip_pages) or NOT_SENT, found
         # The ledger has all parts of a page or none, so these are all. A page that was asked is merged even if the
         # settings would skip it now.
         obstacle = self._stage.obstacle(page, self._before, ())
@@ -63,7 +63,7 @@ class DocumentBuilder:
         chunks = [self._chunk(page, found, ask) for ask in asked]
         states = [ask_state(self._attempts[page.page, ask.part], self._config.max_attempts) for ask in asked]
         if None in chunks:
-            return "not_sent", found
+            return NOT_SENT, found
         if any(state.state in ("to_send", "in_progress") for state in states):
             return "pending", found
         parts = [(chunk, state) for chunk, state in zip(chunks, states, strict=True) if chunk]

@@ -11,14 +11,12 @@ from pipeline.errors import StageOrderError
 from pipeline.ledger import Ledger
 from pipeline.pdf.discover import refreshed
 from pipeline.processes import earlier_processes
-from pipeline.records import Document, ManifestEntry
+from pipeline.records import NOT_SENT, Document, ManifestEntry
 from pipeline.selection import Selection
 from pipeline.stages.base import AskRules
 from pipeline.store import load_text
 from pipeline.words import counted
 from pipeline.workflow.merge import Merger, updating
-
-NOT_SENT = "not_sent"  # the previous stage has not finished the page: its question is not known yet
 
 
 @dataclass
