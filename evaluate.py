@@ -62,8 +62,9 @@ def _run(options: argparse.Namespace) -> int:
     from pipeline.workspace import Workspace
 
     require_packages()
-    workspace = Workspace(options.output_dir or load_config(options.config).output_dir)
-    labels = _gold_labels(options)
+    config = load_config(options.config)
+    workspace = Workspace(options.output_dir or config.output_dir)
+    labels = _gold_labels(options, config.min_specificity)
     if options.compare:
         first, second = options.compare
         comparison = compare_runs(Workspace(first), Workspace(second), labels, options.process)
@@ -81,13 +82,14 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
-def _gold_labels(options: argparse.Namespace) -> GoldLabels:
+def _gold_labels(options: argparse.Namespace, min_specificity: str) -> GoldLabels:
     from pipeline.evaluation import GoldLabels, load_gold, read_documents_map
 
     return GoldLabels(
         gold=load_gold(options.gold) if options.gold else None,
         labels=load_gold(options.labels) if options.labels else None,
         documents_map=read_documents_map(options.documents_map) if options.documents_map else {},
+        min_specificity=min_specificity,
     )
 
 

@@ -146,7 +146,7 @@ def result_row(name: str, page: int, mentions: Mentions) -> dict[str, object]:
         "datasets": [{"raw_name": mentions.quoted(name_on(page)), **fields}],
         "mentioned_in": mentions.quoted(sentence_on(page)),
     }
-    content = json.dumps({"dataset_used": found, "data_mentions": [mention] if found else []})
+    content = json.dumps({"data_mentions": [mention] if found else []})
     message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
     usage = {
         "prompt_tokens": 1200, "completion_tokens": 120, "total_tokens": 1320,

@@ -29,6 +29,7 @@ from pydantic import (
 
 from pipeline.errors import ConfigError
 from pipeline.processes import PROCESSES
+from pipeline.records import Specificity
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS")
@@ -92,13 +93,19 @@ class Config(BaseModel):
     file_purpose: str = "batch"
     poll_seconds: float = Field(30.0, gt=0)
 
-    local_model: str = "qwen2.5-coder-1.5b-instruct"
+    local_model: str | dict[str, str] = {
+        "extraction": "smollm2-135m-instruct",
+        "judge": "qwen2.5-coder-1.5b-instruct",
+        "reasoning": "qwen2.5-coder-1.5b-instruct",
+    }
+    local_adapter: str = "auto"
     local_model_dir: Path = Field(default_factory=default_model_dir)
     local_base_url: str | None = None
     local_max_tokens: int = Field(1024, ge=16)
     local_concurrency: int = Field(1, ge=1)
 
     split: dict[Split, NonNegativeFloat] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    min_specificity: Specificity = "vague_generic"
     split_seed: int = 0
     negatives_per_positive: NonNegativeFloat = 1.0
     max_seq_tokens: int = Field(4096, ge=200)
@@ -116,9 +123,12 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _models_of_known_stages(self) -> Self:
-        for process in self.model if isinstance(self.model, dict) else ():
-            if process not in PROCESSES:
-                raise ValueError(f"MODEL names the unknown stage '{process}': the stages are {', '.join(PROCESSES)}")
+        for key, models in (("MODEL", self.model), ("LOCAL_MODEL", self.local_model)):
+            for process in models if isinstance(models, dict) else ():
+                if process not in PROCESSES:
+                    raise ValueError(
+                        f"{key} names the unknown stage '{process}': the stages are {', '.join(PROCESSES)}"
+                    )
         return self
 
     def __getitem__(self, key: str) -> Any:
@@ -129,13 +139,11 @@ class Config(BaseModel):
 
     def model_for(self, process: str) -> str:
         """The model for stage `process`. Raises ConfigError if MODEL is a mapping without it."""
-        if isinstance(self.model, str):
-            return self.model
-        if process not in self.model:
-            raise ConfigError(
-                f"MODEL names no model for '{process}': add '{process}: <model>' under MODEL in config.yaml."
-            )
-        return self.model[process]
+        return _for_stage("MODEL", self.model, process)
+
+    def local_model_for(self, process: str) -> str:
+        """The local model for stage `process`. Raises ConfigError if LOCAL_MODEL is a mapping without it."""
+        return _for_stage("LOCAL_MODEL", self.local_model, process)
 
     def params_for(self, model: str) -> dict[str, Any]:
         """The request parameters of the first pattern in REQUEST_PARAMS that matches `model`."""
@@ -156,6 +164,14 @@ class Config(BaseModel):
     def prompt_path(self, name: str) -> Path:
         """The file of the prompt `name` (the name of a stage, or `examples`, `extraction_finetuned`)."""
         return self.prompts.get(name, ROOT / "prompts" / f"{name}.md")
+
+
+def _for_stage(key: str, models: str | Mapping[str, str], process: str) -> str:
+    if isinstance(models, str):
+        return models
+    if process not in models:
+        raise ConfigError(f"{key} names no model for '{process}': add '{process}: <model>' under {key} in config.yaml.")
+    return models[process]
 
 
 def load_config(path: str | Path | None = None) -> Config:

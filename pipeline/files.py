@@ -79,6 +79,12 @@ def append_line(path: Path, line: str) -> None:
         raise unwritable(path, error) from None
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def file_size(path: Path) -> int | None:
     """Size in bytes, or None if the file does not exist."""
     try:

@@ -29,6 +29,7 @@ def none_to_null(value: Any) -> Any:
 OptionalText = Annotated[str | None, BeforeValidator(none_to_null)]
 Context = Literal["primary", "supporting", "background"]
 Specificity = Literal["properly_named", "descriptive_but_unnamed", "vague_generic"]
+SPECIFICITIES: tuple[str, ...] = get_args(Specificity)  # the clearest first
 Relevance = Literal["directly_relevant", "indirectly_relevant", "not_relevant"]
 PageKind = Literal["references", "contents", "blank", "image"]
 Grounding = Literal["exact", "normalized", "fuzzy", "missing"]
@@ -100,6 +101,7 @@ class ManifestEntry(Record):
 class DatasetFields(Record):
     """What can be said about a mentioned dataset, besides its name. The only list of these fields.
 
+    `context` and `specificity` are None where the final verdict is invalid; `relevance` is None where nobody gave it.
     A new field needs a default, so that files written before it existed stay readable. It also belongs in the answer
     schema (stages/schemas/) and the prompt of the stage that asks for it.
     """
@@ -109,9 +111,9 @@ class DatasetFields(Record):
     producer: str | None = None
     year: str | None = None
     data_type: str | None = None
-    context: Context = "background"
-    specificity: Specificity = "properly_named"
-    relevance: Relevance = "directly_relevant"
+    context: Context | None = "background"
+    specificity: Specificity | None = "properly_named"
+    relevance: Relevance | None = "directly_relevant"
 
     def fields(self) -> dict[str, Any]:
         """The values of these fields alone, without those that a subclass adds."""
@@ -121,12 +123,17 @@ class DatasetFields(Record):
 DATASET_FIELDS = tuple(DatasetFields.model_fields)
 # The fields with a fixed set of values, and those values.
 CLASS_FIELDS: dict[str, tuple[str, ...]] = {
-    name: get_args(field.annotation)
+    name: get_args(get_args(field.annotation)[0])
     for name, field in DatasetFields.model_fields.items()
     if isinstance(field.default, str)
 }
 # The fields that hold free text or null.
 TEXT_FIELDS = tuple(name for name in DATASET_FIELDS if name not in CLASS_FIELDS)
+
+
+def is_specific(specificity: str | None, minimum: str) -> bool:
+    """Whether a mention is at least as clear as MIN_SPECIFICITY wants. One without a specificity is."""
+    return specificity is None or SPECIFICITIES.index(specificity) <= SPECIFICITIES.index(minimum)
 
 
 class NamedDataset(BaseModel):
@@ -138,7 +145,8 @@ class NamedDataset(BaseModel):
 class Dataset(DatasetFields, NamedDataset):
     """One dataset mention. The fields are the best known so far; `verdicts` records what each stage said and changed.
 
-    `page text[start:end]` is `raw_name`; both are None where `grounding` is "missing". `sent` is the sentence.
+    `page text[start:end]` is `raw_name`; both are None where `grounding` is "missing". `sent` is the sentence. `note`:
+    what is uncertain about a valid mention, such as its name.
     """
 
     start: int | None = None
@@ -149,6 +157,7 @@ class Dataset(DatasetFields, NamedDataset):
     grounding: Grounding = "missing"
     valid: bool | None = None
     invalid_reason: str | None = None
+    note: str | None = None
     verdicts: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -207,8 +216,19 @@ class Usage(Record):
     cost_usd: float | None = 0.0
 
 
+class JudgedBothWays(Record):
+    """A dataset name that is valid on some pages of a document and invalid on others."""
+
+    name: str
+    valid_on: list[int]
+    invalid_on: list[int]
+
+
 class Document(Record):
-    """<process>/<document>.json. `text_sha256`: digest of the text that all offsets refer to."""
+    """<process>/<document>.json. `text_sha256`: digest of the text that all offsets refer to.
+
+    `judged_both_ways`: the names on which the verdicts of different mentions contradict each other.
+    """
 
     source: str
     process: str
@@ -216,6 +236,7 @@ class Document(Record):
     provenance: list[Recipe] = Field(default_factory=list)
     usage: dict[str, Usage] = Field(default_factory=dict)
     page_status: dict[str, str] = Field(default_factory=dict)
+    judged_both_ways: list[JudgedBothWays] = Field(default_factory=list)
     pages: list[MentionPage] = Field(default_factory=list)
     _by_number: dict[int, MentionPage] = PrivateAttr(default_factory=dict)
 

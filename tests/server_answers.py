@@ -71,9 +71,12 @@ def verdict(process: str, raw_name: str) -> Json:
     dice, row = _dice(process, "verdict", raw_name), labels(process, raw_name)
     del row["relevance"]
     row["valid"] = dice[0] % 4 > 0
-    row["invalid_reason"] = None if row["valid"] else f"“{raw_name}” is a publication, not data."
+    row["reason"] = f"“{raw_name}” is " + ("a source of data." if row["valid"] else "a publication, not data.")
     if process == "judge":
-        return row | {"corrections": _corrections(raw_name)[dice[1] % 5 :][: dice[2] % 3]}
+        note = "name to be confirmed" if row["valid"] and dice[3] % 4 == 0 else None
+        return row | {"note": note, "corrections": _corrections(raw_name)[dice[1] % 5 :][: dice[2] % 3]}
+    if not row["valid"]:
+        row |= {"context": None, "specificity": None}
     doubt = f"“{raw_name}” might be only the title of a report."
     return {"analysis": f"The page names “{raw_name}” as a source.", "devils_advocate": doubt, **row}
 
@@ -92,7 +95,7 @@ def extracted(page_text: str) -> Json:
         passage = _passage(page_text, *first[name].span("name"))
         passages.setdefault(passage, []).append(_dataset(name, first[name]["acronym"], passage))
     mentions = [{"mentioned_in": passage, "datasets": found} for passage, found in passages.items()]
-    return {"dataset_used": bool(mentions), "data_mentions": mentions}
+    return {"data_mentions": mentions}
 
 
 def _dataset(raw_name: str, acronym: str | None, passage: str) -> Json:

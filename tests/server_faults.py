@@ -189,7 +189,7 @@ def _with_breaks(value: Json) -> Json:
         for dataset in mention["datasets"]:
             dataset["data_type"] = broken
     for verdict in value.get("verdicts", ()):
-        verdict |= {field: broken for field in ("analysis", "invalid_reason") if verdict.get(field)}
+        verdict |= {field: broken for field in ("analysis", "reason") if verdict.get(field)}
     return value
 
 

@@ -20,7 +20,7 @@ from pipeline.config import ROOT
 LAYERS = (
     {"cli"},
     {"workflow"},
-    {"finetune", "review", "evaluation"},
+    {"finetune", "review", "evaluation", "training"},
     {"batches"},
     {"stages"},
     {"providers"},

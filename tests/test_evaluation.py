@@ -28,12 +28,12 @@ from pipeline.config import ROOT
 from pipeline.evaluation import LEVELS, MEASURES, MarkedName, MarkedPage, Row, score
 from pipeline.evaluation.gold_page import GoldPage
 from pipeline.evaluation.matching import best_pairs, jaccard, match_spans
-from pipeline.evaluation.names import name_forms
 from pipeline.evaluation.placement import place
 from pipeline.evaluation.predictions import verdict_changes
 from pipeline.records import Dataset, Document, ManifestEntry, MentionPage, Page, PageText, Passage
 from pipeline.review.labels import DatasetLabel, PageLabel, text_hash
 from pipeline.text.grounding import PageIndex
+from pipeline.text.names import name_forms
 from pipeline.workspace import Workspace
 
 # The test server extracts "Korvian Household Survey" and "Barley Price Panel". Its judge rejects the first one, its

@@ -80,7 +80,7 @@ def test_positives_have_valid_mentions_and_negatives_none(project: Project) -> N
     assert [dataset.raw_name for dataset in mention.datasets] == [GOOD]
     assert mention.mentioned_in == f"One uses the {GOOD} here."
     for negative in ("Two", "Three."):
-        assert made[negative] == ExtractionAnswer(dataset_used=False, data_mentions=[])
+        assert made[negative] == ExtractionAnswer(data_mentions=[])
 
 
 def test_a_page_with_a_name_from_another_page_is_not_a_negative(project: Project, server: Server) -> None:
@@ -310,7 +310,7 @@ def test_long_pages_are_cut_and_keep_their_mentions(project: Project) -> None:
     kept = [mention for answer in answers for mention in answer.data_mentions]
     assert kept == ExtractionAnswer.model_validate_json(whole["messages"][2]["content"]).data_mentions
     for text, answer in zip(texts, answers, strict=True):
-        assert answer.dataset_used
+        assert answer.data_mentions
         assert all(mention.mentioned_in in text for mention in answer.data_mentions)
 
 
@@ -348,7 +348,7 @@ def test_the_dataset_card(project: Project) -> None:
     card = (project.output / "finetune" / "README.md").read_text()
     made = {split: split_rows(project, split) for split in SPLITS}
     for split in SPLITS:
-        counts = Counter(answer_of(row).dataset_used for row in made[split])
+        counts = Counter(bool(answer_of(row).data_mentions) for row in made[split])
         documents = len({row["source"] for row in made[split]})
         assert table_rows(card, split) == [[split, str(documents), str(counts[True]), str(counts[False])]]
     assert table_rows(card, "pipeline") == [["pipeline", *(str(len(made[split])) for split in SPLITS)]]

@@ -11,7 +11,7 @@ from server import Server
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING, check_document
 
 from pipeline.providers.base import Prompt
-from pipeline.providers.local import LocalRequests
+from pipeline.providers.local import AnswerLimits, LocalRequests
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_lists_and_free_text_get_limits() -> None:
             "items": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
         },
     }
-    requests = LocalRequests(Prompt("extraction", "", "name", schema), "model", "/v1/chat/completions", {})
+    requests = LocalRequests(
+        Prompt("extraction", "", "name", schema), "model", "/v1/chat/completions", {}, AnswerLimits()
+    )
     limited = requests.answer_format["json_schema"]["schema"]["properties"]
     assert set(limited["type"]) == {"type", "maxLength"}
     assert set(limited["maybe"]) == {"type", "maxLength"}

@@ -390,11 +390,11 @@ def test_judge_sends_what_it_can_while_other_pages_are_pending(project: Project,
 
 
 def test_truncated_answer_is_repeated_with_twice_the_token_limit(project: Project, server: Server) -> None:
-    project.configure(REQUEST_PARAMS={"*": {"max_completion_tokens": 40}})
+    project.configure(REQUEST_PARAMS={"*": {"max_completion_tokens": 30}})
     project.paper("a.pdf", HOUSEHOLDS)
     project.run("run_batch.py --process extraction --wait", expect=3)
     budgets = [body["max_completion_tokens"] for batch in server.batches.values() for _, body in batch.lines]
-    assert budgets == [40, 80]
+    assert budgets == [30, 60]
     assert project.document("extraction", "a")["page_status"] == {"1": "failed:truncated"}
 
 

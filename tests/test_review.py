@@ -577,7 +577,7 @@ def test_the_cards_and_the_list_of_pages_in_a_browser(browser: Any, done: Projec
     card = page.inner_text("article.current")
     verdicts = done.document("reasoning", "a")["pages"][0]["data_mentions"][0]["datasets"][0]["verdicts"]
     for text in (
-        f"judge: invalid: {verdicts['judge']['invalid_reason']}",
+        f"judge: invalid: {verdicts['judge']['reason']}",
         "reasoning: valid",
         f"analysis: {verdicts['reasoning']['analysis']}",
     ):

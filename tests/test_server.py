@@ -39,12 +39,10 @@ def array(items: Json) -> Json:
 
 TEXT: Json = {"type": "string"}
 MAYBE: Json = {"anyOf": [TEXT, {"type": "null"}]}
-VERDICT: Json = {"number": {"type": "integer"}, "valid": {"type": "boolean"}, "invalid_reason": MAYBE}
-VERDICT |= {"context": TEXT, "specificity": TEXT}
+VERDICT: Json = {"number": {"type": "integer"}, "reason": TEXT, "valid": {"type": "boolean"}}
 NAMED = dict.fromkeys(["harmonized_name", "acronym", "producer", "year", "data_type"], MAYBE)
 SCHEMAS = {
     "dataset_extraction": strict(
-        dataset_used={"type": "boolean"},
         data_mentions=array(
             strict(
                 mentioned_in=TEXT,
@@ -54,11 +52,21 @@ SCHEMAS = {
             )
         ),
     ),
-    "dataset_judgement": strict(verdicts=array(strict(**VERDICT, corrections=array(strict(field=TEXT, value=MAYBE))))),
+    "dataset_judgement": strict(
+        verdicts=array(
+            strict(
+                **VERDICT,
+                note=MAYBE,
+                context=TEXT,
+                specificity=TEXT,
+                corrections=array(strict(field=TEXT, value=MAYBE)),
+            )
+        )
+    ),
     "dataset_reasoning": strict(
         strategy=TEXT,
         rubric=TEXT,
-        verdicts=array(strict(analysis=TEXT, devils_advocate=TEXT, **VERDICT)),
+        verdicts=array(strict(analysis=TEXT, devils_advocate=TEXT, **VERDICT, context=MAYBE, specificity=MAYBE)),
     ),
 }
 
@@ -444,7 +452,7 @@ def test_an_extraction_quotes_the_page() -> None:
     assert [dataset["raw_name"] for dataset in first["datasets"] + second["datasets"]] == NAMES
     assert first["datasets"][0]["acronym"] == "GLSS" and second["datasets"][0]["acronym"] is None
     assert (first["datasets"][0]["year"], second["datasets"][0]["year"]) == ("2017", "2010")
-    assert extracted("Nothing here.") == {"dataset_used": False, "data_mentions": []}
+    assert extracted("Nothing here.") == {"data_mentions": []}
     long = extracted("word " * 1000 + "Big Household Survey " + "word " * 1000)["data_mentions"][0]["mentioned_in"]
     assert "Big Household Survey" in long and len(long) <= 400
     shared = extracted("From the Big Survey and the Small Census.")["data_mentions"]
@@ -473,7 +481,7 @@ def test_every_class_and_verdict_occurs(process: str) -> None:
     if process != "extraction":
         verdicts = [verdict(process, name) for name in names]
         assert {each["valid"] for each in verdicts} == {True, False}
-        assert all((each["invalid_reason"] is None) == each["valid"] for each in verdicts)
+        assert all(each["reason"] for each in verdicts)
 
 
 def test_a_page_may_contain_the_tags() -> None:

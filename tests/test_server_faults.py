@@ -143,7 +143,7 @@ def test_big_output(server: Server, client: OpenAI) -> None:
     assert batch.output_file_id and 1_000_000 <= client.files.retrieve(batch.output_file_id).bytes < 1_050_000
     rows = result_rows(client, batch)
     assert sorted(each["custom_id"] for each in rows) == IDS
-    assert all(content_of(each)["dataset_used"] for each in rows)
+    assert all(content_of(each)["data_mentions"] for each in rows)
 
 
 # The statuses of a batch, and how it is shown

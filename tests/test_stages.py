@@ -18,11 +18,13 @@ from pipeline.batches.requests import RequestBuilder
 from pipeline.config import load_config
 from pipeline.processes import PROCESSES
 from pipeline.providers.openai import OpenAIProvider
-from pipeline.records import DATASET_FIELDS, TEXT_FIELDS, Dataset, Document, MentionPage, Page, PageText
+from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, Dataset, Document, MentionPage, Page, PageText
 from pipeline.stages import get_stage
 from pipeline.stages.base import SCHEMAS, Answered, AskRules, InvalidAnswer
 from pipeline.stages.blocks import ABOUT_CONTEXT
 from pipeline.stages.extraction import ExtractionAnswer
+from pipeline.stages.judge import Judgement
+from pipeline.stages.reasoning import Reasoned
 from pipeline.text.chunks import Chunk, Chunking, whole_page
 from pipeline.text.normalize import normalized
 from pipeline.workspace import Workspace
@@ -37,7 +39,7 @@ def extraction(*names: str, sentence: str = "We use the Household Survey (HS) of
         "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant", **fields,
     }  # fmt: skip
     passage = {"mentioned_in": sentence, "datasets": [{"raw_name": name, **dataset} for name in names]}
-    return json.dumps({"dataset_used": False, "data_mentions": [passage]})
+    return json.dumps({"data_mentions": [passage]})
 
 
 def extracted(
@@ -46,7 +48,8 @@ def extracted(
     """A page after the extraction."""
     stage = get_stage("extraction")
     page = Page(page=3, text=text)
-    return stage.merge(page, None, [Answered(whole_page(page), stage.parse(extraction(*names, sentence=sentence), 0))])
+    answered = Answered(whole_page(page), stage.parse(extraction(*names, sentence=sentence), 0))
+    return stage.merge(page_text(text), page, None, [answered])
 
 
 def about_all(page: MentionPage, text: str = TEXT) -> Chunk:
@@ -59,14 +62,14 @@ def about_all(page: MentionPage, text: str = TEXT) -> Chunk:
 # again.
 
 SCHEMA_FILES = {
-    "extraction": "f3f5712755237d0df463c3b979c70e6994ce7c3ae5a925c40de869f59141236e",
-    "judge": "9ba5b089db3e98eeaa23d6d25fb0629bd0feab6cec59bb99ff973029985e9ca9",
-    "reasoning": "92c098e231b01dd5e8de4722139deb83f5a9a9cc688fc051c7082f8d6f9dcc41",
+    "extraction": "e19685134ccaa597e4b7e80867cea9a89f4b87ebd2cec33ae7122b8a57138a1e",
+    "judge": "f1f21edcb962874b997cfe898284846fdb3a13a15fc6cc7748412dbe3a247ef7",
+    "reasoning": "854ebd7fdef6cf3b0a3a39e4900bb08886e5682356e3141754ccf3d9489a4efd",
 }
 SENT_SCHEMAS = {
-    "extraction": "7195b451c1c8d1ea",
-    "judge": "f3444717bb0896d6",
-    "reasoning": "4c0a2fa6ae71ea97",
+    "extraction": "4c3c7d7f6a8a226b",
+    "judge": "c1518a5eb68937a5",
+    "reasoning": "1fe2a0bd92614942",
 }
 
 
@@ -104,8 +107,12 @@ def simplified(node: Any, definitions: dict[str, Any]) -> Any:
     if "$ref" in node:
         return simplified(definitions[node["$ref"].rpartition("/")[2]], definitions)
     kept = {key: value for key, value in node.items() if key not in ("title", "description", "default", "$defs")}
-    if all(part.keys() == {"type"} for part in kept.get("anyOf", [{}])):
-        kept["type"] = [part["type"] for part in kept.pop("anyOf")]
+    parts = [simplified(part, definitions) for part in kept.pop("anyOf", ())]
+    if parts:
+        kept["type"] = [part["type"] for part in parts]
+        for part in parts:
+            if "enum" in part:
+                kept["enum"] = [*part["enum"], None]
     return {key: simplified(value, definitions) for key, value in kept.items()}
 
 
@@ -123,11 +130,14 @@ def test_schema_agrees_with_the_answer_type(process: str) -> None:
     derived = get_stage(process).answer_type.model_json_schema()
     expected = simplified(derived, derived["$defs"])
     shipped = json.loads((SCHEMAS / f"{process}.json").read_text())
-    # Validators of the answer type check these two, and pydantic does not derive them.
+    # Validators of the answer type check these, and pydantic does not derive them.
     for node in objects(expected):
         node["required"] = list(node["properties"])
         if "field" in node["properties"]:
             node["properties"]["field"]["enum"] = list(TEXT_FIELDS)
+        if process == "extraction":
+            for name in {"context", "specificity"} & node["properties"].keys():
+                node["properties"][name] = {"type": "string", "enum": list(CLASS_FIELDS[name])}
     assert shipped == expected, f"{process}.json should be\n{json.dumps(expected, indent=2)}"
     # Models answer in the order of `properties`, and comparing dictionaries ignores it.
     assert all(list(node["properties"]) == node["required"] for node in objects(shipped))
@@ -290,18 +300,18 @@ def test_judge_is_asked_about_the_datasets_of_the_extraction() -> None:
 # Answers
 
 
-def test_none_and_empty_strings_become_null_and_dataset_used_follows_the_list() -> None:
+def test_none_and_empty_strings_become_null() -> None:
     answer = get_stage("extraction").parse(extraction("HS"), 0)
-    assert answer.dataset_used is True
     assert (answer.data_mentions[0].datasets[0].acronym, answer.data_mentions[0].datasets[0].producer) == (None, None)
-    empty = json.dumps({"dataset_used": True, "data_mentions": [{"mentioned_in": "x", "datasets": []}]})
-    assert get_stage("extraction").parse(empty, 0) == ExtractionAnswer(dataset_used=False, data_mentions=[])
+    empty = json.dumps({"data_mentions": [{"mentioned_in": "x", "datasets": []}]})
+    assert get_stage("extraction").parse(empty, 0) == ExtractionAnswer(data_mentions=[])
 
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [("prose", "invalid_json"), ('{"dataset_used": tr', "invalid_json"), ("[]", "invalid_answer"),
+    [("prose", "invalid_json"), ('{"data_mentions": [', "invalid_json"), ("[]", "invalid_answer"),
      ("{}", "invalid_answer"), (extraction("HS", context="main"), "invalid_answer"),
+     (extraction("HS", context=None), "invalid_answer"), (extraction("HS", specificity=None), "invalid_answer"),
      (extraction("HS", more=1), "invalid_answer")],
 )  # fmt: skip
 def test_invalid_answers(content: str, kind: str) -> None:
@@ -334,7 +344,7 @@ def test_quoted_sentence_that_is_not_on_the_page_is_replaced() -> None:
 
 
 def verdicts(*rows: dict[str, object]) -> str:
-    base = {"valid": True, "invalid_reason": None, "context": "primary", "specificity": "properly_named"}
+    base = {"reason": "r", "valid": True, "note": None, "context": "primary", "specificity": "properly_named"}
     return json.dumps({"verdicts": [{**base, "corrections": [], **row} for row in rows]})
 
 
@@ -362,12 +372,10 @@ def test_every_number_needs_exactly_one_verdict(rows: list[dict[str, object]]) -
 def test_verdicts_are_applied_by_number() -> None:
     page = extracted("Household Survey", "Ministry")
     rows = [
-        {"number": 2, "valid": False, "invalid_reason": "an organisation", "context": "background"},
+        {"number": 2, "valid": False, "reason": "an organisation", "context": "background"},
         {"number": 1, "corrections": [{"field": "harmonized_name", "value": "Household Survey"}]},
     ]
-    judged = get_stage("judge").merge(
-        Page(page=3, text=TEXT), page, [Answered(about_all(page), get_stage("judge").parse(verdicts(*rows), 2))]
-    )
+    judged = merged("judge", page, verdicts(*rows))
     survey, ministry = judged.datasets()
     assert (survey.valid, survey.harmonized_name) == (True, "Household Survey")
     assert survey.verdicts["judge"]["changed"] == {"harmonized_name": [None, "Household Survey"]}
@@ -375,8 +383,15 @@ def test_verdicts_are_applied_by_number() -> None:
     assert judged.dataset_used and page.datasets()[0].valid is None  # the page of the extraction is unchanged
 
 
+def merged(process: str, page: MentionPage, content: str, text: str = TEXT) -> MentionPage:
+    """The page after an answer about all its datasets."""
+    stage = get_stage(process)
+    answered = Answered(about_all(page, text), stage.parse(content, len(page.datasets())))
+    return stage.merge(page_text(text), Page(page=3, text=text), page, [answered])
+
+
 REASONED = {
-    "number": 1, "analysis": "a", "devils_advocate": "d", "valid": True, "invalid_reason": None,
+    "number": 1, "analysis": "a", "devils_advocate": "d", "reason": "r", "valid": True,
     "context": "supporting", "specificity": "properly_named",
 }  # fmt: skip
 
@@ -388,41 +403,105 @@ def reasoned(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("valid", "written", "kept"),
     [
-        (True, "because it is named", None),
-        (True, None, None),
+        (True, "it is named", None),
+        (True, "", None),
         (False, "a report", "a report"),
-        (False, None, "no reason given"),
+        (False, "", "no reason given"),
         (False, "None", "no reason given"),
     ],
 )
-def test_only_rejected_datasets_have_a_reason(valid: bool, written: str | None, kept: str | None) -> None:
+def test_every_verdict_keeps_its_reason(valid: bool, written: str, kept: str | None) -> None:
+    """`invalid_reason` is the reason of the last stage, if it has rejected the dataset."""
     page = extracted("Household Survey")
-    said = {"number": 1, "valid": valid, "invalid_reason": written}
+    said = {"number": 1, "valid": valid, "reason": written}
     for process, content in (("judge", verdicts(said)), ("reasoning", reasoned(**said))):
-        stage = get_stage(process)
-        answered = Answered(about_all(page), stage.parse(content, 1))
-        (dataset,) = stage.merge(Page(page=3, text=TEXT), page, [answered]).datasets()
-        assert dataset.invalid_reason == dataset.verdicts[process]["invalid_reason"] == kept
-        assert dataset.valid is dataset.verdicts[process]["valid"] is valid
+        (dataset,) = merged(process, page, content).datasets()
+        assert (dataset.valid, dataset.invalid_reason) == (valid, kept)
+        assert (dataset.verdicts[process]["valid"], dataset.verdicts[process]["reason"]) == (valid, written)
+
+
+def test_note_of_the_judge_is_kept_until_the_mention_is_rejected() -> None:
+    page = extracted("Household Survey")
+    judged = merged("judge", page, verdicts({"number": 1, "note": "name to be confirmed"}))
+    assert judged.datasets()[0].note == judged.datasets()[0].verdicts["judge"]["note"] == "name to be confirmed"
+    assert '"note":"name to be confirmed"' in get_stage("reasoning").content(about_all(judged))
+    assert merged("reasoning", judged, reasoned()).datasets()[0].note == "name to be confirmed"
+    assert merged("reasoning", judged, reasoned(valid=False)).datasets()[0].note is None
+    rejected = merged("judge", page, verdicts({"number": 1, "valid": False, "note": "name to be confirmed"}))
+    assert rejected.datasets()[0].note is None
 
 
 def test_reasoning_sees_the_verdict_of_the_judge_and_may_override_it() -> None:
-    page = extracted("Household Survey")
-    judge, reasoning = get_stage("judge"), get_stage("reasoning")
-    unjudged = reasoning.content(about_all(page))
-    assert '"judge":null' in unjudged
-    row = {"number": 1, "valid": False, "invalid_reason": "vague"}
-    judged = judge.merge(Page(page=3, text=TEXT), page, [Answered(about_all(page), judge.parse(verdicts(row), 1))])
+    page, reasoning = extracted("Household Survey"), get_stage("reasoning")
+    assert '"judge":null' in reasoning.content(about_all(page))
+    judged = merged("judge", page, verdicts({"number": 1, "valid": False, "reason": "vague"}))
     assert not judged.dataset_used
-    assert '"judge":{"valid":false,"invalid_reason":"vague"}' in reasoning.content(about_all(judged))
-    answered = Answered(about_all(judged), reasoning.parse(reasoned(), 1))
-    final = reasoning.merge(Page(page=3, text=TEXT), judged, [answered])
+    assert '"judge":{"valid":false,"reason":"vague"}' in reasoning.content(about_all(judged))
+    final = merged("reasoning", judged, reasoned())
     dataset = final.datasets()[0]
     assert (final.strategy, final.rubric, dataset.valid, dataset.invalid_reason) == ("s", "r", True, None)
     assert dataset.verdicts["reasoning"] == {
-        "valid": True, "invalid_reason": None, "analysis": "a", "devils_advocate": "d",
+        "analysis": "a", "devils_advocate": "d", "reason": "r", "valid": True,
         "changed": {"context": ["primary", "supporting"]}, "overrides_judge": True,
     }  # fmt: skip
+
+
+def test_reasoning_clears_the_classes_of_a_rejected_dataset() -> None:
+    (dataset,) = merged("reasoning", extracted("Household Survey"), reasoned(valid=False)).datasets()
+    assert (dataset.context, dataset.specificity) == (None, None)
+    changed = {"context": ["primary", None], "specificity": ["properly_named", None]}
+    assert dataset.verdicts["reasoning"]["changed"] == changed
+
+
+def test_class_that_a_valid_verdict_leaves_out_stays_as_it_was() -> None:
+    (dataset,) = merged("reasoning", extracted("Household Survey"), reasoned(context=None)).datasets()
+    assert (dataset.context, dataset.specificity) == ("primary", "properly_named")
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Household Survey", True),
+        ("household\nSURVEY", True),
+        ("Household Surveys", False),
+        ("Household Surv", False),
+        ("National Household Survey", False),
+        ("Labour Force Survey", True),
+    ],
+)
+def test_reasoning_removes_a_harmonized_name_that_stands_nowhere_in_the_document(name: str, kept: bool) -> None:
+    page = extracted("Household Survey")
+    page.datasets()[0].harmonized_name = name
+    text = page_text(TEXT, "The Labour Force Sur-\nvey is older.")
+    stage = get_stage("reasoning")
+    answered = Answered(about_all(page), stage.parse(reasoned(), 1))
+    (dataset,) = stage.merge(text, Page(page=3, text=TEXT), page, [answered]).datasets()
+    assert dataset.harmonized_name == (name if kept else None)
+    assert ("harmonized_name" in dataset.verdicts["reasoning"]["changed"]) is not kept
+
+
+OLDER = {
+    "number": 1,
+    "valid": False,
+    "invalid_reason": "a report",
+    "context": "primary",
+    "specificity": "vague_generic",
+}
+
+
+def test_answers_of_older_versions_can_be_loaded() -> None:
+    """The ledger keeps accepted answers. Models were once asked for the reasons of rejections only."""
+    judged = get_stage("judge").load(json.dumps({"verdicts": [{**OLDER, "corrections": []}]}))
+    argued = {**OLDER, "analysis": "a", "devils_advocate": "d", "valid": True, "invalid_reason": None}
+    final = get_stage("reasoning").load(json.dumps({"strategy": "s", "rubric": "r", "verdicts": [argued]}))
+    assert isinstance(judged, Judgement) and isinstance(final, Reasoned)
+    assert (judged.verdicts[0].reason, final.verdicts[0].reason) == ("a report", "")
+
+
+def test_reasoning_understands_the_verdicts_of_older_documents() -> None:
+    page = extracted("Household Survey")
+    page.datasets()[0].verdicts["judge"] = {"valid": False, "invalid_reason": "a report"}
+    assert '"judge":{"valid":false,"reason":"a report"}' in get_stage("reasoning").content(about_all(page))
 
 
 def test_name_cannot_close_the_datasets_block() -> None:
@@ -454,7 +533,7 @@ def test_offsets_in_other_scripts(language: str) -> None:
     for printed_text, said in ((text, name), (decomposed, name), (text, unicodedata.normalize("NFD", name))):
         page = Page(page=1, text=printed_text, language=language)
         answer = get_stage("extraction").parse(extraction(said, sentence=printed_text), 0)
-        found = get_stage("extraction").merge(page, None, [Answered(whole_page(page), answer)])
+        found = get_stage("extraction").merge(page_text(page.text), page, None, [Answered(whole_page(page), answer)])
         (dataset,) = found.datasets()
         assert dataset.start is not None and dataset.sent_start is not None and dataset.sent is not None
         assert printed_text[dataset.start : dataset.end] == dataset.raw_name
@@ -469,7 +548,7 @@ def with_context(before: str, text: str, after: str) -> Chunk:
 
 def names(asked: Chunk, *said: str) -> list[tuple[str, str]]:
     answer = get_stage("extraction").parse(extraction(*said, sentence=asked.text), 0)
-    found = get_stage("extraction").merge(asked.page, None, [Answered(asked, answer)])
+    found = get_stage("extraction").merge(page_text(asked.page.text), asked.page, None, [Answered(asked, answer)])
     return [(dataset.raw_name, dataset.grounding) for dataset in found.datasets()]
 
 
@@ -490,5 +569,9 @@ def test_name_across_two_pages_is_reported_where_it_begins() -> None:
 def test_acronym_is_located_where_the_name_is_in_the_context() -> None:
     asked = with_context("We use the Korvian Household Panel (KHP).", "The KHP has ten waves.", "")
     answer = get_stage("extraction").parse(extraction("Korvian Household Panel", sentence=asked.text, acronym="KHP"), 0)
-    (found,) = get_stage("extraction").merge(asked.page, None, [Answered(asked, answer)]).datasets()
+    (found,) = (
+        get_stage("extraction")
+        .merge(page_text(asked.page.text), asked.page, None, [Answered(asked, answer)])
+        .datasets()
+    )
     assert (found.raw_name, found.grounding) == ("KHP", "exact")

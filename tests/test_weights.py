@@ -101,25 +101,25 @@ def download_in_subprocess(path: Path, hub_url: str, repository: str) -> str:
 def test_a_gguf_file_is_identified_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "one.gguf").write_bytes(b"GGUF one")
     (tmp_path / "two.gguf").write_bytes(b"GGUF two")
-    one, two = (find_weights(config_with(tmp_path, LOCAL_MODEL=name)) for name in ("one.gguf", "two.gguf"))
+    one, two = (find_weights(config_with(tmp_path, LOCAL_MODEL=name), "judge") for name in ("one.gguf", "two.gguf"))
     assert one.sha256 != two.sha256 and one.path == tmp_path / "one.gguf"
-    assert fetch_weights(config_with(tmp_path, LOCAL_MODEL="one.gguf")) == one.path
+    assert fetch_weights(config_with(tmp_path, LOCAL_MODEL="one.gguf"), "judge") == one.path
 
 
 @pytest.mark.parametrize("name", ["three.gguf", "config.yaml", "gpt-4o-mini"])
 def test_an_unknown_model_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"LOCAL_MODEL '.*' is neither an existing .gguf file nor one of qwen2.5"):
-        find_weights(config_with(tmp_path, LOCAL_MODEL=name))
+        find_weights(config_with(tmp_path, LOCAL_MODEL=name), "judge")
 
 
 def test_every_known_model_has_its_sources(tmp_path: Path) -> None:
     models = json.loads(MODELS_FILE.read_text())
     for name in models:
-        weights = find_weights(config_with(tmp_path, LOCAL_MODEL=name))
+        weights = find_weights(config_with(tmp_path, LOCAL_MODEL=name), "judge")
         assert weights.path.parent == tmp_path / "models" and weights.path.suffix == ".gguf"
         assert re.fullmatch("[0-9a-f]{64}", weights.sha256) and weights.size > 1_000_000
         assert weights.packages and all(re.fullmatch(r"[\w-]+==[\d.]+", package) for package in weights.packages)
-    default = find_weights(config_with(tmp_path))
+    default = find_weights(config_with(tmp_path), "judge")
     assert default.hub_repository == "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF" and len(default.packages) == 22
 
 
@@ -170,12 +170,12 @@ def test_the_package_index_is_the_second_source(tmp_path: Path, package_index: P
 def test_the_embedded_runtime_with_a_tiny_model(project: Project, server: Server) -> None:
     """The 135M model cannot do the task, but its answers are valid JSON and are collected and merged."""
     pytest.importorskip("xllamacpp")
-    project.configure(PROVIDER="local", LOCAL_MODEL="smollm2-135m-instruct", LOCAL_MAX_TOKENS=512)
+    project.configure(PROVIDER="local", LOCAL_MODEL="smollm2-135m-instruct", LOCAL_MAX_TOKENS=512, LOCAL_ADAPTER="none")
     project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here.", "There is no data on this page.")
     project.run("run_batch.py --process extraction --wait", expect=0)
     document = project.document("extraction", "a")
     assert set(document["page_status"].values()) <= {"answered", "failed:truncated"}
-    weights = find_weights(load_config(project.folder / "config.yaml"))
+    weights = find_weights(load_config(project.folder / "config.yaml"), "extraction")
     assert document["provenance"][0]["model"] == weights.sha256
 
 

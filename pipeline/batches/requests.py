@@ -32,10 +32,9 @@ class RequestBuilder:
     @classmethod
     def make(cls, stage: Stage, provider: BatchProvider, config: Config) -> RequestBuilder:
         """Raises ConfigError if a prompt is missing or no model is set for the stage."""
-        wanted = config.prompt_examples
-        system = system_prompt(
-            config, stage.process, wanted == "always" or (wanted == "auto" and provider.wants_examples)
-        )
+        wanted, style = config.prompt_examples, provider.prompt_style(stage.process)
+        with_examples = wanted == "always" or (wanted == "auto" and style.with_examples)
+        system = system_prompt(config, stage.process, with_examples, style.name)
         form = provider.request_format(Prompt(stage.process, system, stage.schema_name, stage.schema))
         answer_format = canonical(form.answer_format)
         recipe = Recipe(
@@ -46,7 +45,7 @@ class RequestBuilder:
             prompt_sha256=hashlib.sha256(system.encode()).hexdigest(),
             schema_sha256=hashlib.sha256(answer_format.encode()).hexdigest(),
             params=form.params,
-            max_page_tokens=config.max_page_tokens,
+            max_page_tokens=min(config.max_page_tokens, style.page_tokens or config.max_page_tokens),
             page_context_chars=config.page_context_chars,
         )
         return cls(recipe, form, system)

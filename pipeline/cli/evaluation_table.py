@@ -19,6 +19,7 @@ from pipeline.evaluation import (
     shown_interval,
     verdict_sentences,
 )
+from pipeline.records import SPECIFICITIES
 from pipeline.words import counted
 
 WIDTH = 80
@@ -36,6 +37,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if len(scores.documents) < 2:
         intervals = "No intervals, because there is only one document"
     print(f"Gold: {' of '.join(parts[:2])} with {parts[2]}.\n{intervals}.")
+    if evaluation.min_specificity != SPECIFICITIES[-1]:
+        print(f"Mentions that are vaguer than {evaluation.min_specificity} are left out (MIN_SPECIFICITY).")
     for stage in evaluation.stages:
         print(f"\n{stage.process}")
         _print_rows([(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pipeline.records import is_specific
+
 # The fields by which results are broken down. Both are fields of `DatasetFields`.
 GROUP_FIELDS = ("specificity", "context")
 
@@ -45,6 +47,11 @@ class MarkedPage:
     mentions: tuple[MarkedName, ...] = ()
     part: int = 0
     offset: int = 0
+
+    def with_specificity(self, minimum: str) -> MarkedPage:
+        """The page without the mentions that are vaguer than `minimum`."""
+        kept = tuple(one for one in self.mentions if is_specific(one.specificity, minimum))
+        return self if len(kept) == len(self.mentions) else replace(self, mentions=kept)
 
     @property
     def key(self) -> tuple[str, int, int]:

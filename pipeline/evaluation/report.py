@@ -89,6 +89,7 @@ def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
         ],
         "bootstrap": {"samples": evaluation.samples, "seed": evaluation.seed, "coverage": COVERAGE},
         "rules": RULES,
+        "min_specificity": evaluation.min_specificity,
         "evaluated": {
             "documents": len(evaluation.chosen.scores.documents),
             "pages": len(placement.pages),

@@ -13,6 +13,7 @@ from pipeline.evaluation.placement import Placement, place
 from pipeline.evaluation.predictions import Predictions, predictions
 from pipeline.evaluation.scoring import ALL, LEVELS, Scores, score
 from pipeline.processes import PROCESSES
+from pipeline.records import SPECIFICITIES
 from pipeline.workspace import Workspace
 
 
@@ -36,6 +37,7 @@ class Evaluation:
     stages: list[StageResult]
     samples: int
     seed: int
+    min_specificity: str
 
     @property
     def processes(self) -> list[str]:
@@ -64,11 +66,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GoldLabels:
-    """What a run is compared with. `labels`: replace the pages of `gold` that they mark as complete."""
+    """What a run is compared with. `labels`: replace the pages of `gold` that they mark as complete.
+
+    `min_specificity`: vaguer mentions are left out on both sides.
+    """
 
     gold: Gold | None = None
     labels: Gold | None = None
     documents_map: Mapping[str, str] = field(default_factory=dict)
+    min_specificity: str = SPECIFICITIES[-1]
 
     @property
     def files(self) -> list[Gold]:
@@ -130,6 +136,7 @@ def _placed(workspace: Workspace, labels: GoldLabels) -> Placement:
         result.unplaced += placed.unplaced
         result.relocated += placed.relocated
         result.digests |= placed.digests
+    result.pages = [page.with_specificity(labels.min_specificity) for page in result.pages]
     if not result.pages:
         reason = next(iter(result.unmatched.items()), None)
         example = f"; {reason[0]}: {reason[1]}" if reason else ""
@@ -149,6 +156,7 @@ def _evaluate(
     for one in PROCESSES:
         found = predictions(workspace, one, placement.pages, placement.digests)
         if found is not None:
+            found.pages = [page.with_specificity(labels.min_specificity) for page in found.pages]
             stages.append(StageResult(one, found, score(placement.pages, found.pages, samples=samples, seed=seed)))
     answered = [stage.process for stage in stages]
     if not answered or (process and process not in answered):
@@ -156,7 +164,8 @@ def _evaluate(
         raise StageOrderError(
             f"{workspace.root} has no answers of {missing} yet: run  python run_batch.py --process {missing}  first."
         )
-    return Evaluation(workspace.root, labels.files, placement, process or answered[-1], stages, samples, seed)
+    shown = process or answered[-1]
+    return Evaluation(workspace.root, labels.files, placement, shown, stages, samples, seed, labels.min_specificity)
 
 
 def _differences(first: Scores, second: Scores, samples: int, seed: int) -> dict[str, Estimate]:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pipeline.evaluation.matching import best_pairs, jaccard, match_spans, require_packages
 from pipeline.evaluation.measures import SAMPLES, Counts, Estimate, estimates
-from pipeline.evaluation.names import NameForms, groups, name_forms
 from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName, MarkedPage
+from pipeline.text.names import NameForms, groups, name_forms
 
 LEVELS = ("mention", "mention_lenient", "name", "page")
 RowKey = tuple[str, str, str]  # level, group ("all", a field, or "document"), value of the field or document id

@@ -56,7 +56,7 @@ class Example:
 
     @property
     def kind(self) -> Kind:
-        return "positive" if self.answer.dataset_used else "negative"
+        return "positive" if self.answer.data_mentions else "negative"
 
 
 class PageFilter:
@@ -148,10 +148,12 @@ def _answer(datasets: list[Dataset], text: str, start: int, end: int) -> Extract
     by_sentence: dict[tuple[int, int], list[ExtractedDataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: (dataset.start or 0, dataset.end or 0)):
         sentence = max(start, dataset.sent_start or 0), min(end, dataset.sent_end or 0)
-        extracted = ExtractedDataset(raw_name=dataset.raw_name, **dataset.fields())
+        # No stage reviews `relevance`, so a model must not learn the guesses of the extraction.
+        fields = dataset.fields() | {"relevance": None}
+        extracted = ExtractedDataset(raw_name=dataset.raw_name, **fields)
         by_sentence.setdefault(sentence, []).append(extracted)
     passages = [
         ExtractedPassage(mentioned_in=text[low:high].strip(), datasets=by_sentence[low, high])
         for low, high in sorted(by_sentence)
     ]
-    return ExtractionAnswer(dataset_used=bool(passages), data_mentions=passages)
+    return ExtractionAnswer(data_mentions=passages)

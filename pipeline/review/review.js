@@ -210,8 +210,8 @@ function input(name, value) {
 
 // The verdict of each stage, and the arguments that it gives: all other values that are text.
 function verdictsOf(mention) {
-  const lines = Object.entries(mention.verdicts ?? {}).flatMap(([stage, { valid, invalid_reason: reason, ...rest }]) => [
-    [stage, valid ? "valid" : `invalid: ${reason}`],
+  const lines = Object.entries(mention.verdicts ?? {}).flatMap(([stage, { valid, reason, invalid_reason: older, ...rest }]) => [
+    [stage, [valid ? "valid" : "invalid", reason || older].filter(Boolean).join(": ")],
     ...Object.entries(rest).filter(([, value]) => typeof value === "string"),
   ]);
   if (!lines.length) return [];

@@ -55,8 +55,10 @@ class AskRules:
     skip: Collection[str] = ()
 
     @classmethod
-    def of(cls, config: Config) -> AskRules:
-        return cls(Chunking(config.max_page_tokens, config.page_context_chars), config.skip_pages)
+    def of(cls, config: Config, max_page_tokens: int | None = None) -> AskRules:
+        """The rules of the settings. `max_page_tokens`: what the model can be asked about, if that is less."""
+        limit = config.max_page_tokens if max_page_tokens is None else max_page_tokens
+        return cls(Chunking(limit, config.page_context_chars), config.skip_pages)
 
 
 class Stage(ABC):
@@ -74,8 +76,8 @@ class Stage(ABC):
         """The user message: the question about a chunk."""
 
     @abstractmethod
-    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
-        """What is known about `page` after these answers; `found` is what was known before.
+    def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+        """What is known about `page` of `text` after these answers; `found` is what was known before.
 
         The result depends on nothing but the arguments.
         """

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
-from pipeline.records import TEXT_FIELDS, Dataset, DatasetFields, MentionPage, NamedDataset, Page, Passage, none_to_null
+from pipeline.records import (
+    TEXT_FIELDS,
+    Dataset,
+    DatasetFields,
+    MentionPage,
+    NamedDataset,
+    Page,
+    PageText,
+    Passage,
+    none_to_null,
+)
 from pipeline.stages.base import Answer, Answered, InvalidAnswer, Stage
 from pipeline.stages.blocks import page_block
 from pipeline.text.chunks import Chunk
@@ -31,17 +41,24 @@ class ExtractedPassage(Answer):
 
 
 class ExtractionAnswer(Answer):
-    """The answer about one page. It is also the target of fine-tuning."""
+    """The answer about one page. It is also the target of fine-tuning. A page without datasets has an empty list."""
 
-    dataset_used: bool
     data_mentions: list[ExtractedPassage]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_flag(cls, answer: Any) -> Any:
+        """Until `dataset_used` was derived from the mentions, models were asked for it. Stored answers have it."""
+        return (
+            {key: value for key, value in answer.items() if key != "dataset_used"}
+            if isinstance(answer, dict)
+            else answer
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not all(passage.datasets for passage in self.data_mentions):
             self.data_mentions = [passage for passage in self.data_mentions if passage.datasets]
-        if self.dataset_used != bool(self.data_mentions):
-            self.dataset_used = bool(self.data_mentions)
         return self
 
 
@@ -61,10 +78,11 @@ class Extraction(Stage):
         """The fields have defaults, for answers that were stored before a field existed. A new answer must have all."""
         for dataset in (dataset for passage in answer.data_mentions for dataset in passage.datasets):
             missing = type(dataset).model_fields.keys() - dataset.model_fields_set
+            missing |= {name for name in ("context", "specificity") if getattr(dataset, name) is None}
             if missing:
                 raise InvalidAnswer("invalid_answer", f"missing: {', '.join(sorted(missing))}")
 
-    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+    def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         index = PageIndex(page.text, page.language)
         passages = [
             passage

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import field_validator
 
-from pipeline.records import TEXT_FIELDS, Context, MentionPage, OptionalText, Page, Specificity
+from pipeline.records import TEXT_FIELDS, Context, MentionPage, OptionalText, Page, PageText, Specificity
 from pipeline.stages.base import Answer, Answered
-from pipeline.stages.verdicts import VerdictStage, apply_verdict, reason_for, update_dataset_used, verdicts_on
+from pipeline.stages.verdicts import ReasonedAnswer, VerdictStage, apply_verdict, update_dataset_used, verdicts_on
 
 
 class Correction(Answer):
@@ -25,12 +25,16 @@ class Correction(Answer):
         return name
 
 
-class Verdict(Answer):
-    """The judge's verdict on one numbered dataset."""
+class Verdict(ReasonedAnswer):
+    """The judge's verdict on one numbered dataset. The reason comes first, so that the verdict follows it.
+
+    `note`: what is uncertain about a valid mention.
+    """
 
     number: int
+    reason: str
     valid: bool
-    invalid_reason: OptionalText
+    note: OptionalText
     context: Context
     specificity: Specificity
     corrections: list[Correction]
@@ -50,12 +54,13 @@ class Judge(VerdictStage):
     answer_type = Judgement
     usual_output = (45, 400)  # from the same answers as those of the extraction
 
-    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+    def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         judged = found.model_copy(deep=True)
         for dataset, verdict in verdicts_on(judged, answers):
-            said = {"valid": verdict.valid, "invalid_reason": reason_for(verdict.valid, verdict.invalid_reason)}
-            fields = said | {"context": verdict.context, "specificity": verdict.specificity}
+            note = verdict.note if verdict.valid else None
+            said = {"valid": verdict.valid, "reason": verdict.reason, "note": note}
+            fields = {"note": note, "context": verdict.context, "specificity": verdict.specificity}
             fields |= {correction.field: correction.value for correction in verdict.corrections}
             apply_verdict(dataset, self.process, said, fields)
         return update_dataset_used(judged)

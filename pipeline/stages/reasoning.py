@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.records import Context, Dataset, MentionPage, OptionalText, Page, Specificity
+from pipeline.records import Context, Dataset, MentionPage, Page, PageText, Specificity
 from pipeline.stages.base import Answer, Answered
-from pipeline.stages.verdicts import VerdictStage, apply_verdict, reason_for, update_dataset_used, verdicts_on
+from pipeline.stages.verdicts import ReasonedAnswer, VerdictStage, apply_verdict, update_dataset_used, verdicts_on
+from pipeline.text.occurrence import occurs_in
 
 
-class ReasonedVerdict(Answer):
+class ReasonedVerdict(ReasonedAnswer):
     """The reasoner's verdict on one numbered dataset. The arguments come first, so that the verdict follows them."""
 
     number: int
     analysis: str
     devils_advocate: str
+    reason: str
     valid: bool
-    invalid_reason: OptionalText
-    context: Context
-    specificity: Specificity
+    context: Context | None
+    specificity: Specificity | None
 
 
 class Reasoned(Answer):
@@ -42,27 +43,29 @@ class Reasoning(VerdictStage):
         verdict = dataset.verdicts.get("judge")
         said = None
         if verdict is not None:
-            said = {name: verdict[name] for name in ("valid", "invalid_reason") if verdict[name] is not None}
+            # Verdicts of an older version have a reason only where they are invalid, under another name.
+            told = {"valid": verdict["valid"], "reason": verdict.get("reason") or verdict.get("invalid_reason")}
+            said = {name: value for name, value in (told | {"note": verdict.get("note")}).items() if value is not None}
         return super().shown(dataset) | {"judge": said}
 
-    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+    def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         reasoned = found.model_copy(deep=True)
         reasoned.strategy = "\n\n".join(one.answer.strategy for one in answers)
         reasoned.rubric = "\n\n".join(one.answer.rubric for one in answers)
         for dataset, verdict in verdicts_on(reasoned, answers):
-            self._apply(dataset, verdict)
+            self._apply(dataset, verdict, text)
         return update_dataset_used(reasoned)
 
-    def _apply(self, dataset: Dataset, verdict: ReasonedVerdict) -> None:
+    def _apply(self, dataset: Dataset, verdict: ReasonedVerdict, text: PageText) -> None:
         judged = dataset.valid
-        said = {
-            "valid": verdict.valid,
-            "invalid_reason": reason_for(verdict.valid, verdict.invalid_reason),
-            "analysis": verdict.analysis,
-            "devils_advocate": verdict.devils_advocate,
-        }
-        fields = {name: said[name] for name in ("valid", "invalid_reason")}
-        fields |= {"context": verdict.context, "specificity": verdict.specificity}
+        said = verdict.model_dump(include={"analysis", "devils_advocate", "reason", "valid"})
+        if verdict.valid:
+            # A model that leaves a class out of a valid verdict has said nothing about it.
+            fields = {name: getattr(verdict, name) or getattr(dataset, name) for name in ("context", "specificity")}
+        else:
+            fields = {"context": None, "specificity": None, "note": None}
+        if dataset.harmonized_name and not occurs_in(text, dataset.harmonized_name):
+            fields["harmonized_name"] = None
         apply_verdict(dataset, self.process, said, fields)
         dataset.verdicts[self.process]["overrides_judge"] = judged is not None and judged != verdict.valid

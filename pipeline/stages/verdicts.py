@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from pipeline.records import TEXT_FIELDS, Dataset, MentionPage, Page, PageText
-from pipeline.stages.base import Answered, InvalidAnswer, Stage
+from pydantic import model_validator
+
+from pipeline.records import TEXT_FIELDS, Dataset, MentionPage, Page, PageText, none_to_null
+from pipeline.stages.base import Answer, Answered, InvalidAnswer, Stage
 from pipeline.stages.blocks import datasets_block, page_block
 from pipeline.text.chunks import Chunk, Chunking, chunks, with_datasets
 
@@ -18,6 +20,20 @@ class Numbered(Protocol):
     """A verdict with the number of the dataset that it is about."""
 
     number: int
+
+
+class ReasonedAnswer(Answer):
+    """Base of verdicts on one numbered dataset with a `reason`. Models answer in the order of the fields."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older(cls, verdict: Any) -> Any:
+        """Models were once asked for the reasons of rejections only. Stored answers have them under another name."""
+        if not isinstance(verdict, dict) or "reason" in verdict or "invalid_reason" not in verdict:
+            return verdict
+        rest = {key: value for key, value in verdict.items() if key != "invalid_reason"}
+        newer = dict.fromkeys({"note"} & cls.model_fields.keys())
+        return {**newer, **rest, "reason": verdict["invalid_reason"] or ""}
 
 
 class VerdictStage(Stage):
@@ -57,17 +73,17 @@ def check_numbers(verdicts: Sequence[Numbered], expects: int) -> None:
 
 
 def apply_verdict(dataset: Dataset, process: str, said: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Set `fields` of the dataset. verdicts[process] gets what was `said` and what it changed: {field: [old, new]}."""
+    """Set the verdict and `fields` of the dataset. `said`: has at least `valid`, and should have `reason`.
+
+    verdicts[process] gets what was said and what it changed: {field: [old, new]}.
+    """
+    dataset.valid = said["valid"]
+    dataset.invalid_reason = None if said["valid"] else none_to_null(said.get("reason")) or "no reason given"
     old = dataset.model_dump(include=set(fields))
     changed = {name: [old[name], new] for name, new in fields.items() if old[name] != new and name not in said}
     for name, value in fields.items():
         setattr(dataset, name, value)
     dataset.verdicts[process] = said | {"changed": changed}
-
-
-def reason_for(valid: bool, reason: str | None) -> str | None:
-    """The reason of a rejection. A valid dataset has none, whatever the model wrote."""
-    return None if valid else reason or "no reason given"
 
 
 def update_dataset_used(page: MentionPage) -> MentionPage:

@@ -15,6 +15,7 @@ from pipeline.records import NOT_SENT, Document, MentionPage, Page, PageText, Re
 from pipeline.stages import Stage
 from pipeline.stages.base import Answered
 from pipeline.text.chunks import Chunk, chunk_at
+from pipeline.workflow.contradictions import judged_both_ways
 
 Part = tuple[Chunk, AskState]
 
@@ -47,6 +48,7 @@ class DocumentBuilder:
             self.document.page_status[str(page.page)] = status
             if known:
                 self.document.pages.append(known)
+        self.document.judged_both_ways = judged_both_ways(self.document)
         return self.document
 
     def _page(self, page: Page) -> tuple[str, MentionPage | None]:
@@ -94,7 +96,7 @@ class DocumentBuilder:
             self._note_failure(chunk, state.last, len(parts))
         if not answers:
             return status, found
-        merged = self._stage.merge(page, found, answers)
+        merged = self._stage.merge(self._text, page, found, answers)
         if recipe not in self.document.provenance:
             self.document.provenance.append(recipe)
         merged.answered_by = self.document.provenance.index(recipe)

@@ -71,7 +71,7 @@ def document_questions(
     This is one pass: the first questions are known while later papers are still being read. `readiness` is filled in.
     Raises StageOrderError if the previous stage has not answered anything, InputError.
     """
-    stage, rules = run.stage, AskRules.of(session.config)
+    stage, rules = run.stage, AskRules.of(session.config, run.requests.recipe.max_page_tokens)
     earlier = [process for process in earlier_processes(run.process) if session.ledger.asks.any(process)]
     merger = Merger(session, earlier)
     papers = refreshed(session.workspace, session.config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.records import MentionPage, Page
+from pipeline.records import MentionPage, Page, PageText
 from pipeline.stages.base import Answer, Answered
 from pipeline.stages.verdicts import VerdictStage, apply_verdict, update_dataset_used, verdicts_on
 
@@ -31,7 +31,7 @@ class Audit(VerdictStage):
     answer_type = Audited
     usual_output = (20, 90)
 
-    def merge(self, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
+    def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         assert found is not None
         audited = found.model_copy(deep=True)
         for dataset, verdict in verdicts_on(audited, answers):

@@ -106,10 +106,10 @@ def reply(letter: Mapping[str, Any]) -> dict[str, Any]:
         found = [match[0] for match in NAME.finditer(letter["text"])]
         dataset = [{"raw_name": name, **NO_FIELDS, **CLASSES, "relevance": "directly_relevant"} for name in found]
         mentions = [{"datasets": [one], "mentioned_in": one["raw_name"]} for one in dataset]
-        return {"dataset_used": bool(found), "data_mentions": mentions}
-    verdict = {"valid": True, "invalid_reason": None, **CLASSES}
+        return {"data_mentions": mentions}
+    verdict = {"valid": True, "reason": "It is named.", **CLASSES}
     numbers = range(1, letter["rows"] + 1)
     if letter["about"] == "judge":
-        return {"verdicts": [{"number": number, **verdict, "corrections": []} for number in numbers]}
+        return {"verdicts": [{"number": number, **verdict, "note": None, "corrections": []} for number in numbers]}
     argued = {"analysis": "It is named.", "devils_advocate": "It might be a report.", **verdict}
     return {"strategy": "Read.", "rubric": "Named.", "verdicts": [{"number": number, **argued} for number in numbers]}

@@ -1,0 +1,85 @@
+"""LoRA adapters for the embedded model: small files that make it good at one stage.
+
+Beside an adapter `<name>.gguf` lies `<name>.json`, which says how it was trained, and so how it must be asked.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.files import sha256_of
+from pipeline.records import invalid_because
+
+SHIPPED = Path(__file__).parent / "models" / "extraction-smollm2-135m.gguf"
+
+
+class AdapterCard(BaseModel):
+    """How an adapter was trained.
+
+    `base_sha256`: of the GGUF file of its base model. `prompt`: name of the prompt file. `page_tokens`: longest part of
+    a page, as MAX_PAGE_TOKENS counts. `max_items`, `max_text`: longest list, and most characters of a text, in an
+    answer.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    process: str
+    base: str
+    base_sha256: str
+    prompt: str = "extraction_finetuned"
+    page_tokens: int | None = Field(default=None, ge=50)
+    max_items: int = Field(default=20, ge=1)
+    max_text: int = Field(default=2000, ge=100)
+
+
+class Adapter(BaseModel):
+    """An adapter file and its card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    sha256: str
+    card: AdapterCard
+
+
+def find_adapter(config: Config, process: str, base_sha256: str) -> Adapter | None:
+    """The adapter that LOCAL_ADAPTER names, if it is one for this stage. `auto`: the shipped one, if it fits the model.
+
+    Raises ConfigError if it does not exist, has no card, or was trained for another base model.
+    """
+    if config.local_adapter == "none":
+        return None
+    if config.local_adapter == "auto":
+        adapter = _load(SHIPPED) if SHIPPED.exists() else None
+        fits = adapter and (adapter.card.process, adapter.card.base_sha256) == (process, base_sha256)
+        return adapter if fits else None
+    adapter = _load(config.folder / Path(config.local_adapter).expanduser())
+    if adapter.card.process != process:
+        return None
+    if adapter.card.base_sha256 != base_sha256:
+        raise ConfigError(
+            f"LOCAL_ADAPTER {adapter.path} was trained for another base model: set LOCAL_MODEL to "
+            f"{{{process}: {adapter.card.base}}}, or LOCAL_ADAPTER to none."
+        )
+    return adapter
+
+
+@cache
+def _load(path: Path) -> Adapter:
+    card = path.with_suffix(".json")
+    try:
+        return Adapter(
+            path=path, sha256=sha256_of(path), card=AdapterCard.model_validate_json(card.read_text(encoding="utf-8"))
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"LOCAL_ADAPTER: cannot read {error.filename} ({error.strerror}): set it to auto, none, or a .gguf file "
+            "beside a .json file of the same name, as train_adapter.py writes them."
+        ) from None
+    except ValidationError as error:
+        raise ConfigError(f"{card} does not describe an adapter ({invalid_because(error)}): write it again.") from None

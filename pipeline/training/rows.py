@@ -1,0 +1,95 @@
+"""Training rows as tokens: what the model reads, what it should answer, and how much each token of it counts."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+EMPTY, FULL = '{"data_mentions":[]}', '{"data_mentions":[{"datasets":[{"raw_name":"'
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """`tokens`: the question and the answer. `weights`: of each token of the answer, in the loss; 0 leaves it out."""
+
+    tokens: list[int]
+    weights: list[float]
+
+    @property
+    def answer_start(self) -> int:
+        return len(self.tokens) - len(self.weights)
+
+
+class RowTokenizer:
+    """`tokenizer`: of the base model. `decision_weight`: of the token that decides between "nothing" and "something".
+
+    It is one token among hundreds. With a weight of 1 a model learns to answer "nothing" to every page.
+    """
+
+    def __init__(self, tokenizer: Any, decision_weight: float) -> None:
+        self._tokenizer, self._decision_weight = tokenizer, decision_weight
+        empty, full = (self._ids(text) for text in (EMPTY, FULL))
+        self._decision = next(place for place, pair in enumerate(zip(empty, full, strict=False)) if len(set(pair)) > 1)
+
+    def row(self, messages: Sequence[dict[str, str]], unlabelled: Sequence[str]) -> TokenRow:
+        """The row of a conversation whose last message is the answer. Values of `unlabelled` fields do not count."""
+        question = self._tokenizer.apply_chat_template(
+            list(messages[:-1]), tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+        answer = messages[-1]["content"]
+        encoded = self._tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
+        left_out = [match.span(1) for name in unlabelled for match in _value(name).finditer(answer)]
+        weights = [
+            0.0 if any(low < end and start < high for low, high in left_out) else 1.0
+            for start, end in encoded["offset_mapping"]
+        ]
+        if len(weights) > self._decision:
+            weights[self._decision] = self._decision_weight
+        end_of_turn = self._tokenizer.eos_token_id
+        return TokenRow([*question, *encoded["input_ids"], end_of_turn], [*weights, 1.0])
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def _value(field: str) -> re.Pattern[str]:
+    """Matches a field of the answer; group 1 is its value."""
+    return re.compile(rf'"{field}":(null|"(?:[^"\\]|\\.)*")')
+
+
+def read_rows(path: Path) -> Iterator[tuple[list[dict[str, str]], list[str]]]:
+    """(messages, fields that nobody has labelled) of each row of a file in the format `openai`.
+
+    The fields are in `<name>.sources.jsonl`, if that file exists. Raises InputError.
+    """
+    sources = path.with_suffix(".sources.jsonl")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        provenance = sources.read_text(encoding="utf-8").splitlines() if sources.exists() else ["{}"] * len(lines)
+        for line, source in zip(lines, provenance, strict=True):
+            yield json.loads(line)["messages"], json.loads(source).get("unlabelled", [])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be used as training data ({error}): write it with  python generate_finetune_data.py ."
+        ) from None
+
+
+def batches(rows: Sequence[TokenRow], max_tokens: int, seed: int) -> list[list[TokenRow]]:
+    """The rows in batches of similar length, in random order. A batch has at most `max_tokens` tokens with padding."""
+    rng = random.Random(seed)
+    ordered = sorted(rows, key=lambda row: (len(row.tokens) // 16, rng.random()))
+    made: list[list[TokenRow]] = [[]]
+    for row in ordered:
+        if made[-1] and len(row.tokens) * (len(made[-1]) + 1) > max_tokens:
+            made.append([])
+        made[-1].append(row)
+    rng.shuffle(made)
+    return [batch for batch in made if batch]

@@ -1,0 +1,70 @@
+"""Train a small model on your labels: a LoRA adapter for the embedded model, on a CPU or a GPU.
+
+python train_adapter.py
+python train_adapter.py --base qwen2.5-coder-0.5b-instruct --epochs 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.arguments import OK, guarded, parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    made = parser(
+        "Train a LoRA adapter on the files of generate_finetune_data.py (format openai). After each epoch the model "
+        "answers the rows of valid.jsonl, and the epoch with the best F1 is kept. The adapter is then measured on "
+        "test.jsonl. An interrupted training goes on where it stopped.",
+        processes=None,
+    )
+    help_data = "folder with train.jsonl, valid.jsonl and test.jsonl (default: finetune in OUTPUT_DIR)"
+    made.add_argument("--data", type=Path, metavar="DIR", help=help_data)
+    help_output = "folder for adapter.gguf and adapter.json (default: adapter in OUTPUT_DIR)"
+    made.add_argument("--output", type=Path, metavar="DIR", help=help_output)
+    help_base = "base model: a name that LOCAL_MODEL knows, or a .gguf file (default: smollm2-135m-instruct)"
+    made.add_argument("--base", default="smollm2-135m-instruct", metavar="MODEL", help=help_base)
+    made.add_argument("--epochs", type=int, default=3, metavar="N", help="times that all rows are seen (default: 3)")
+    made.add_argument("--rank", type=int, default=16, metavar="N", help="rank of the LoRA matrices (default: 16)")
+    help_rate = "highest learning rate (default: 5e-4; for larger models 2e-4)"
+    made.add_argument("--learning-rate", type=float, default=5e-4, metavar="X", help=help_rate)
+    help_start = "folder of an earlier training with the same base and rank, to go on from its adapter"
+    made.add_argument("--start-from", type=Path, metavar="DIR", help=help_start)
+    help_rows = "rows of valid.jsonl that are answered after each epoch (default: 120)"
+    made.add_argument("--valid-rows", type=int, default=120, metavar="N", help=help_rows)
+    options = made.parse_args(argv)
+    return guarded(lambda: _train(options))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from pipeline.config import load_config
+    from pipeline.errors import InputError
+    from pipeline.training.recipe import Recipe, require_packages
+
+    require_packages()
+    from pipeline.training.run import Training
+
+    config = load_config(options.config)
+    recipe = Recipe(options.base, options.epochs, options.rank, options.learning_rate, valid_rows=options.valid_rows)
+    data = options.data or config.output_dir / "finetune"
+    training = Training(config, recipe, data, options.output or config.output_dir / "adapter")
+    print(training.description, flush=True)
+    best = training.run(options.start_from)
+    print(f"Epoch {best.epoch} is kept: {best.score}")
+    if best.test:
+        print(f"On the rows of test.jsonl: {best.test}")
+    if best.says_nothing:
+        raise InputError(
+            "The trained model names nothing on any page that was kept apart: use more rows with mentions, fewer "
+            "negatives (NEGATIVES_PER_POSITIVE) or more epochs (--epochs), and do not use this adapter."
+        )
+    print(f"Written to {training.adapter}")
+    print(f"Next: set LOCAL_ADAPTER to {training.adapter} and LOCAL_MODEL to {{extraction: {options.base}}}")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
