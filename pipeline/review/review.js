@@ -146,7 +146,7 @@ function drawText(page, mentions) {
 
 function drawCards(page, mentions) {
   const cards = mentions.map((mention, number) => card(mention, number));
-  if (!cards.length) cards.push(hint("No dataset was found on this page."));
+  if (!cards.length) cards.push(hint("No dataset is marked on this page."));
   if (page.unlocated.length) {
     const names = page.unlocated.join(", ");
     cards.push(hint(`Found by the pipeline, but not in the text of this page: ${names}`));

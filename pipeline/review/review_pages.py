@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import StageOrderError
 from pipeline.processes import FIRST, PROCESSES
-from pipeline.records import Dataset, Document, Page, Record
+from pipeline.records import Dataset, Document, MentionPage, Page, Record
 from pipeline.review.labels import FINISHED, text_hash
 from pipeline.selection import Selection
 from pipeline.store import load_document, load_text, manifest_entries
@@ -39,34 +39,39 @@ class ReviewPage(Record):
     unlocated: list[str]
 
 
-def review_pages(workspace: Workspace, selection: Selection) -> Iterator[ReviewPage]:
+def review_pages(workspace: Workspace, selection: Selection, all_pages: bool = False) -> Iterator[ReviewPage]:
     """Every selected page that the pipeline has finished or found datasets on, as the last stage so far left it.
 
-    Raises StageOrderError if there is none, InputError, WorkspaceError.
+    `all_pages`: also the other pages with text. Raises StageOrderError if there is no page, InputError, WorkspaceError.
     """
     found = False
     for entry in selection.of(manifest_entries(workspace)):
         stages = (load_document(workspace, process, entry.source) for process in reversed(PROCESSES))
         document = next(filter(None, stages), None)
         text = load_text(workspace, entry.source)
-        # If the PDF has changed since, the offsets in the document refer to another text.
         if document is None or document.text_sha256 != text.digest():
-            continue
+            # There is no document, or the PDF has changed since, and its offsets refer to another text.
+            document = Document(source=entry.source, process=FIRST)
         for page in text.pages:
             known = document.page(page.page)
             finished = document.page_status.get(str(page.page)) in FINISHED
-            if selection.has_page(page.page) and (finished or (known and known.datasets())):
+            wanted = finished or (known and known.datasets()) or (all_pages and page.text.strip())
+            if wanted and selection.has_page(page.page):
                 found = True
-                yield _review_page(document, page)
+                yield _review_page(entry.source, page, known)
+    if not found and all_pages:
+        raise StageOrderError("There are no pages to review: the selected papers have no text.")
     if not found:
-        raise StageOrderError(f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first.")
+        raise StageOrderError(
+            f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first, or use --all-pages "
+            "to label pages that no stage has finished."
+        )
 
 
-def _review_page(document: Document, page: Page) -> ReviewPage:
-    known = document.page(page.page)
+def _review_page(source: str, page: Page, known: MentionPage | None) -> ReviewPage:
     datasets = known.datasets() if known else []
     return ReviewPage(
-        source=document.source,
+        source=source,
         page=page.page,
         text=page.text,
         text_sha256=text_hash(page),
