@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.records import NOT_SENT, Dataset, Document, Page, PageText
+from pipeline.records import DATASET_FIELDS, NOT_SENT, Dataset, Document, Page, PageText
 from pipeline.review.labels import FINISHED, LabelledPage, PageLabel, apply_label, text_hash
 from pipeline.stages.extraction import ExtractedDataset, ExtractedPassage, ExtractionAnswer
 from pipeline.text.chunks import cut
@@ -58,6 +58,12 @@ class Example:
     def kind(self) -> Kind:
         return "positive" if self.answer.dataset_used else "negative"
 
+    @property
+    def unlabelled(self) -> list[str]:
+        """The fields that nobody has labelled in at least one mention. The answer has their defaults there."""
+        labelled = [one.model_fields_set for passage in self.answer.data_mentions for one in passage.datasets]
+        return [name for name in DATASET_FIELDS if not all(name in fields for fields in labelled)]
+
 
 class PageFilter:
     """Decides which pages of one document can be used for training. Human labels override the pipeline."""
@@ -90,8 +96,10 @@ class PageFilter:
         if label is None:
             return self._problem(page, labelled.datasets) or TrainingPage(page, valid, PIPELINE)
         if not complete:
-            labelled_by = f"{PIPELINE}+person:{label.annotator}"
-            return self._problem(page, labelled.datasets) or TrainingPage(page, valid, labelled_by)
+            problem = self._problem(page, labelled.datasets)
+            if problem == NOT_SENT:
+                return f"{NOT_SENT}, and the person who labelled it has not marked it as complete"
+            return problem or TrainingPage(page, valid, f"{PIPELINE}+person:{label.annotator}")
         if label.text_sha256 != text_hash(page):
             return "the text has changed since a person completed the page"
         return TrainingPage(page, valid, f"person:{label.annotator}")
@@ -148,7 +156,7 @@ def _answer(datasets: list[Dataset], text: str, start: int, end: int) -> Extract
     by_sentence: dict[tuple[int, int], list[ExtractedDataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: (dataset.start or 0, dataset.end or 0)):
         sentence = max(start, dataset.sent_start or 0), min(end, dataset.sent_end or 0)
-        extracted = ExtractedDataset(raw_name=dataset.raw_name, **dataset.fields())
+        extracted = ExtractedDataset(raw_name=dataset.raw_name, **dataset.labelled_fields())
         by_sentence.setdefault(sentence, []).append(extracted)
     passages = [
         ExtractedPassage(mentioned_in=text[low:high].strip(), datasets=by_sentence[low, high])
