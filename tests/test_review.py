@@ -269,11 +269,11 @@ def test_an_empty_and_a_missing_label_file(project: Project) -> None:
 
 def test_nothing_to_review_yet(project: Project) -> None:
     project.paper("a.pdf", FIRST)
-    assert "run_batch.py --process extraction" in project.run("review_labels.py --html", expect=1)
+    assert "run_batch.py --check" in project.run("review_labels.py --html", expect=1)
     project.run("run_batch.py --check")
     for command in ("--html", "--export label-studio"):
         printed = project.run(f"review_labels.py {command}", expect=1)
-        assert "There are no pages to review yet" in printed
+        assert "There are no pages to review yet: run  python run_batch.py --process extraction  first" in printed
     assert not list(project.output.glob("review/*"))
 
 
@@ -468,8 +468,8 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-def open_review(browser: Any, project: Project) -> Any:
-    project.run("review_labels.py --html")
+def open_review(browser: Any, project: Project, options: str = "") -> Any:
+    project.run(f"review_labels.py --html {options}")
     page = browser.new_context().new_page()
     page.set_default_timeout(10_000)
     page.on("pageerror", lambda error: pytest.fail(f"the script of the page failed: {error}"))
