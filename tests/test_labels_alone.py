@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Project
 from server import Server
-from test_evaluation import brat_folder, gold_row, label_studio_file, write_gold
+from test_evaluation import brat_folder, gold_row, label_studio_file, workspace_from_gold, write_gold
 from test_review import (
     answers,
     browser,
@@ -273,6 +273,13 @@ def test_a_page_of_which_gold_covers_a_sentence_is_not_complete(offline: Project
     assert [(row["source"], row["mentions"]) for row in stored(offline)] == [("b", [])]
 
 
+def test_a_gold_text_of_several_pages_of_which_one_is_another_edition(offline: Project) -> None:
+    text = page_text(offline, "a", 1) + "\n\nThe annex of another edition uses the Farm Panel."
+    printed = offline.run(f"review_labels.py --import {write_gold(offline, gold_row('a', None, text, 'Farm Panel'))}")
+    assert "placed: 1 page with 0 mentions\nleft out: 1 page with 1 mention\n" in printed
+    assert "(“Farm Panel” is on no page that was found)" in printed
+
+
 @pytest.mark.parametrize("kind", ["brat-pages", "brat-feeds", "label-studio"])
 def test_gold_in_other_formats(offline: Project, kind: str) -> None:
     if kind == "label-studio":
@@ -308,6 +315,24 @@ def test_a_label_of_a_person_is_newer_than_gold(offline: Project) -> None:
     offline.run(f"review_labels.py --import {gold_of(offline)}")
     import_rows(offline, label(offline, 1, ("add", "KHS"), time="2999-01-01T00:00:00Z"))
     assert answers(offline)["We"] == ["KHS"] and len(stored(offline)) == 4
+
+
+def test_human_coded_papers(project: Project, shared: Path) -> None:
+    """Every mention of 17 human-coded papers becomes a mention in the training data."""
+    path = shared / "gold" / "rcc_pages.jsonl"
+    gold = [json.loads(line) for line in path.read_bytes().splitlines()]
+    workspace_from_gold(gold, project.output, lambda row: [])
+    printed = project.run(f"review_labels.py --import {path}")
+    assert "placed: 421 pages with 165 mentions\nleft out: 0 pages with 0 mentions\n" in printed
+    project.configure(NEGATIVES_PER_POSITIVE=9, SPLIT={"train": 1})
+    printed = project.run("generate_finetune_data.py")
+    assert "train: 17 documents, 50 positive and 371 negative rows" in printed
+    names = {(row["doc_id"], row["page"]): sorted(one["raw_name"] for one in row["mentions"]) for row in gold}
+    for row, source in zip(rows_of(project, ""), rows_of(project, ".sources"), strict=True):
+        passages = json.loads(row["messages"][2]["content"])["data_mentions"]
+        made = sorted(one["raw_name"] for passage in passages for one in passage["datasets"])
+        assert made == names[source["source"], source["page"]]
+        assert source["unlabelled"] == (list(DATASET_FIELDS) if made else [])
 
 
 # ---- Fields that nobody has labelled

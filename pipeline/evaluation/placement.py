@@ -228,7 +228,7 @@ def _pages_within(
             (0, len(target.page.text)),
             GoldPage(gold.document, target.page.page, own, text[start:end]),
         )
-    if any(covered):
+    if place:  # otherwise no page was found, which the caller reports
         for one, was_covered in zip(gold.mentions, covered, strict=True):
             if not was_covered:
                 result.unplaced.append(Unplaced(gold.document, None, f"“{one.name}” is on no page that was found", 1))
