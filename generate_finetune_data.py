@@ -1,4 +1,4 @@
-"""Write training data from the final labels: train, valid and test JSONL in extraction_outputs/finetune/.
+"""Write training data from final and human labels: train, valid and test JSONL in extraction_outputs/finetune/.
 
 python generate_finetune_data.py
 python generate_finetune_data.py --format sharegpt --only-reviewed
@@ -17,7 +17,8 @@ from pipeline.words import counted
 
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser(
-        "Write training data for fine-tuning from the final labels. Human labels override the pipeline. The files "
+        "Write training data for fine-tuning from the final labels. Human labels override the pipeline, and are enough "
+        "without it: papers without final labels give the pages that people have completed. The files "
         "train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
         "OUTPUT_DIR.",
         processes=None,
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "input, output) (default: openai)"
     )
     made.add_argument("--format", choices=FORMATS, default="openai", help=help_format)
-    help_reviewed = "use only pages that a person has marked as complete (default: all pages with final labels)"
+    help_reviewed = "use only pages that a person has marked as complete (default: also pages with final labels)"
     made.add_argument("--only-reviewed", action="store_true", help=help_reviewed)
     options = made.parse_args(argv)
     return guarded(lambda: _generate(options))
@@ -48,6 +49,9 @@ def _generate(options: argparse.Namespace) -> int:
             f"{split}: {counted(generated.documents[split], 'document')}, "
             f"{positive:,} positive and {counted(negative, 'negative row')}"
         )
+    if card.without_final_labels:
+        number = counted(card.without_final_labels, "document")
+        print(f"without final labels: {number} (only pages that a person has completed are used)")
     for reason, count in sorted(card.left_out.items()):
         print(f"left out: {counted(count, 'page')} ({reason})")
     if parts := card.left_out_parts:

@@ -2,7 +2,9 @@
 
 python review_labels.py --html
 python review_labels.py --export label-studio --documents 'reports/*'
+python review_labels.py --html --all-pages
 python review_labels.py --import labels.jsonl
+python review_labels.py --import gold.jsonl --annotator ACME
 python review_labels.py --agreement anna.jsonl ben.jsonl
 """
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pipeline.selection import Selection
     from pipeline.workspace import Workspace
 
+GOLD_ANNOTATOR = "gold"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser(
@@ -35,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "write label-studio.json (tasks) and label-studio.xml (labelling interface) for a Label Studio project"
     )
     action.add_argument("--export", choices=("label-studio",), help=help_export)
-    help_import = "import labels: a labels.jsonl from the review page, or a JSON export of a Label Studio project"
+    help_import = (
+        "import labels: a labels.jsonl from the review page, a JSON export of a Label Studio project, or gold labels "
+        "(a JSONL with doc_id, page, text and mentions, or a folder with BRAT files); the format is recognised"
+    )
     action.add_argument("--import", dest="labels", type=Path, metavar="FILE", help=help_import)
     help_agreement = (
         "compare the label files of two annotators: print agreement and Cohen's kappa for each field, and every "
@@ -49,6 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--documents", metavar="GLOB", help=help_documents)
     help_limit = "with --html or --export: only the first N documents (default: all)"
     made.add_argument("--limit", type=int, metavar="N", help=help_limit)
+    help_all = (
+        "with --html or --export: also pages that no stage has finished (default: only pages that a stage has finished "
+        "or found mentions on)"
+    )
+    made.add_argument("--all-pages", action="store_true", help=help_all)
+    help_annotator = f"with --import of gold labels: the name of their annotator (default: {GOLD_ANNOTATOR})"
+    made.add_argument("--annotator", metavar="NAME", help=help_annotator)
+    help_map = (
+        "with --import of gold labels: CSV with two columns, gold id and document id, where they differ (default: the "
+        "same id or file name)"
+    )
+    made.add_argument("--documents-map", type=Path, metavar="FILE", help=help_map)
     options = made.parse_args(argv)
     return guarded(lambda: _run(options))
 
@@ -62,44 +81,69 @@ def _run(options: argparse.Namespace) -> int:
         return _agreement(*options.agreement)
     workspace = Workspace(load_config(options.config).output_dir)
     if options.labels:
-        return _import(options.labels, workspace)
+        return _import(options, workspace)
     selection = Selection(options.limit, options.documents)
-    return _html(workspace, selection) if options.html else _export(workspace, selection)
+    write = _html if options.html else _export
+    return write(workspace, selection, options.all_pages)
 
 
-def _html(workspace: Workspace, selection: Selection) -> int:
+def _html(workspace: Workspace, selection: Selection, all_pages: bool) -> int:
     from pipeline.review.html import write_html
     from pipeline.review.review_pages import review_pages
 
     path = workspace.review / "review.html"
-    count = write_html(review_pages(workspace, selection), path)
+    count = write_html(review_pages(workspace, selection, all_pages), path)
     print(f"{counted(count, 'page')} written to {path}")
     print("Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE")
     return OK
 
 
-def _export(workspace: Workspace, selection: Selection) -> int:
+def _export(workspace: Workspace, selection: Selection, all_pages: bool) -> int:
     from pipeline.files import write_atomic
     from pipeline.review.label_studio import labelling_config, write_tasks
     from pipeline.review.review_pages import review_pages
 
     tasks, interface = workspace.review / "label-studio.json", workspace.review / "label-studio.xml"
-    count = write_tasks(review_pages(workspace, selection), tasks)
+    count = write_tasks(review_pages(workspace, selection, all_pages), tasks)
     write_atomic(interface, labelling_config().encode())
     print(f"{counted(count, 'task')} written to {tasks}")
     print(f"Next: create a Label Studio project with the labelling interface in {interface}, and import the tasks")
     return OK
 
 
-def _import(path: Path, workspace: Workspace) -> int:
+def _import(options: argparse.Namespace, workspace: Workspace) -> int:
+    from pipeline.errors import LabelError
+    from pipeline.evaluation import is_gold
     from pipeline.review.importing import read_labels
     from pipeline.review.labels import add_labels
 
+    path = options.labels
+    if is_gold(path):
+        return _import_gold(options, workspace)
+    if options.annotator or options.documents_map:
+        raise LabelError(
+            f"{path} is no file of gold labels, and names its annotators and documents: leave out --annotator and "
+            "--documents-map."
+        )
     labels = list(read_labels(path))
     changed = add_labels(labels, workspace)
     mentions = sum(len(label.mentions) for label in labels)
     print(f"{path}: labels of {counted(len(labels), 'page')} with {counted(mentions, 'mention')}")
     print(f"{workspace.labels}: {counted(changed, 'row')} added or replaced")
+    print("Next: python generate_finetune_data.py")
+    return OK
+
+
+def _import_gold(options: argparse.Namespace, workspace: Workspace) -> int:
+    from pipeline.cli.gold_summary import print_imported_gold
+    from pipeline.evaluation import import_gold, load_gold, read_documents_map
+    from pipeline.records import storable
+
+    gold = load_gold(options.labels)
+    documents_map = read_documents_map(options.documents_map) if options.documents_map else {}
+    imported = import_gold(gold, workspace, storable(options.annotator or GOLD_ANNOTATOR), documents_map)
+    print_imported_gold(gold, imported)
+    print(f"{workspace.labels}: {counted(imported.changed, 'row')} added or replaced")
     print("Next: python generate_finetune_data.py")
     return OK
 

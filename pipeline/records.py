@@ -119,6 +119,10 @@ class DatasetFields(Record):
         """The values of these fields alone, without those that a subclass adds."""
         return {name: getattr(self, name) for name in DATASET_FIELDS}
 
+    def labelled_fields(self) -> dict[str, Any]:
+        """The values that a model or a person has given, null included. Other fields only have their default."""
+        return self.model_dump(include=set(DATASET_FIELDS), exclude_unset=True)
+
 
 DATASET_FIELDS = tuple(DatasetFields.model_fields)
 # The fields with a fixed set of values, and those values.

@@ -32,7 +32,9 @@ def manifest_entries(workspace: Workspace) -> Iterator[ManifestEntry]:
             for line in file:
                 yield ManifestEntry.model_validate_json(line)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist yet: run  python run_batch.py --process extraction  first.") from None
+        raise InputError(
+            f"{path} does not exist yet: read the papers first with  python run_batch.py --check  (it needs no key)."
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise WorkspaceError(
@@ -48,7 +50,7 @@ def load_text(workspace: Workspace, source: str) -> PageText:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise WorkspaceError(
-            f"Cannot read {path} ({reason}): run  python run_batch.py --process extraction  to rebuild it."
+            f"Cannot read {path} ({reason}): run  python run_batch.py --check  to rebuild it."
         ) from None
 
 

@@ -122,7 +122,7 @@ def test_training_data_before_reasoning(project: Project) -> None:
     project.paper("a.pdf", PAGE)
     project.run("run_batch.py --process extraction --wait")
     error = one_sentence(project.run("generate_finetune_data.py", expect=1))
-    assert "run_batch.py --process reasoning" in error
+    assert "run_batch.py --process all" in error
     assert not (project.output / "finetune").exists() or not any((project.output / "finetune").iterdir())
 
 

@@ -477,7 +477,7 @@ def test_missing_files_and_wrong_brat_files(project: Project) -> None:
         (folder / "a.ann").write_text(line)
         assert message in project.run(f"evaluate.py --gold {folder}", expect=1)
     gold_path = write_gold(project, gold_row("a", 1, "x"))
-    assert "run_batch.py --process extraction" in project.run(f"evaluate.py --gold {gold_path}", expect=1)
+    assert "run_batch.py --check" in project.run(f"evaluate.py --gold {gold_path}", expect=1)
     assert not (project.output / "evaluation").exists()
 
 

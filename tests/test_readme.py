@@ -26,7 +26,15 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "
 ALL = "\n".join(path.read_text() for path in DOCUMENTS)
 PAGE = "We use the Korvian Household Survey (KHS) here."
 # Files that the program writes. docs/architecture.md names them, but they are not in the repository.
-OUTPUT_FILES = {"manifest.jsonl", "ledger.sqlite", "text/reports/a.json"}
+OUTPUT_FILES = {
+    "manifest.jsonl",
+    "ledger.sqlite",
+    "text/reports/a.json",
+    "reasoning/reports/a.json",
+    "labels.jsonl",
+    "finetune/train.jsonl",
+    "train.sources.jsonl",
+}
 
 
 def code_block(marker: str, text: str = README) -> str:

@@ -20,6 +20,8 @@ from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, MentionP
 from pipeline.review.agreement import cohens_kappa
 from pipeline.review.importing import read_labels
 from pipeline.review.labels import DatasetLabel, PageLabel, apply_label, load_labels, text_hash
+from pipeline.review.review_pages import review_pages
+from pipeline.selection import Selection
 from pipeline.stages.extraction import ExtractionAnswer
 from pipeline.workspace import Workspace
 
@@ -269,11 +271,11 @@ def test_an_empty_and_a_missing_label_file(project: Project) -> None:
 
 def test_nothing_to_review_yet(project: Project) -> None:
     project.paper("a.pdf", FIRST)
-    assert "run_batch.py --process extraction" in project.run("review_labels.py --html", expect=1)
+    assert "run_batch.py --check" in project.run("review_labels.py --html", expect=1)
     project.run("run_batch.py --check")
     for command in ("--html", "--export label-studio"):
         printed = project.run(f"review_labels.py {command}", expect=1)
-        assert "There are no pages to review yet" in printed
+        assert "There are no pages to review yet: run  python run_batch.py --process extraction  first" in printed
     assert not list(project.output.glob("review/*"))
 
 
@@ -468,8 +470,8 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-def open_review(browser: Any, project: Project) -> Any:
-    project.run("review_labels.py --html")
+def open_review(browser: Any, project: Project, options: str = "") -> Any:
+    project.run(f"review_labels.py --html {options}")
     page = browser.new_context().new_page()
     page.set_default_timeout(10_000)
     page.on("pageerror", lambda error: pytest.fail(f"the script of the page failed: {error}"))
@@ -644,3 +646,48 @@ def test_offsets_count_characters_beyond_the_basic_plane(browser: Any, done: Pro
     (mention,) = row["mentions"]
     changed = page_text(done, "a", 1)
     assert mention["quote"] == changed[mention["start"] : mention["end"]] == "here"
+
+
+def judged_both_ways(project: Project, server: Server) -> Project:
+    """Two papers. The second names a survey on three pages, and the reasoner rejects it on the second of them."""
+    usual = server.answer
+
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, said = usual(body)
+        message = said["choices"][0]["message"]
+        is_whole = message["content"].endswith("}")
+        if is_whole and body["response_format"]["json_schema"]["name"] == "dataset_reasoning":
+            content = json.loads(message["content"])
+            valid = "rejected here" not in body["messages"][1]["content"]
+            content["verdicts"] = [{**one, "valid": valid} for one in content["verdicts"]]
+            message["content"] = json.dumps(content)
+        return status, said
+
+    server.answer = answer
+    project.configure(NEGATIVES_PER_POSITIVE=9)
+    project.paper("a.pdf", FIRST)
+    pages = (
+        "We use the Lake Fishing Survey.",
+        "The LAKE Fishing Survey 2010 is rejected here.",
+        "The Lake Fishing Survey.",
+    )
+    project.paper("b.pdf", *pages, "No data.")
+    project.run("run_batch.py --process all")
+    return project
+
+
+def test_a_name_that_is_judged_both_ways_comes_first(project: Project, server: Server) -> None:
+    done = judged_both_ways(project, server)
+    assert done.document("reasoning", "a")["judged_both_ways"] == []
+    found = {"name": "Lake Fishing Survey", "valid_on": [1, 3], "invalid_on": [2]}
+    assert done.document("reasoning", "b")["judged_both_ways"] == [found]
+    pages = list(review_pages(Workspace(done.output), Selection()))
+    assert [(page.source, page.page) for page in pages] == [("b", 1), ("b", 2), ("b", 3), ("a", 1), ("b", 4)]
+    said = "Lake Fishing Survey: valid on pages 1, 3, invalid on page 2"
+    assert [page.contradictions for page in pages] == [[said]] * 3 + [[]] * 2
+
+
+def test_a_contradiction_is_shown_in_a_browser(browser: Any, project: Project, server: Server) -> None:
+    page = open_review(browser, judged_both_ways(project, server))
+    assert page.inner_text("#title") == "b, page 1"
+    assert "valid on pages 1, 3, invalid on page 2" in page.inner_text(".contradiction")

@@ -13,7 +13,8 @@ From a notebook::
 `score` compares pages of any origin, without files.
 """
 
-from pipeline.evaluation.gold import Gold, load_gold
+from pipeline.evaluation.gold import Gold, is_gold, load_gold
+from pipeline.evaluation.gold_labels import ImportedGold, LeftOut, import_gold
 from pipeline.evaluation.html import write_html
 from pipeline.evaluation.matching import require_packages
 from pipeline.evaluation.measures import MEASURES, SAMPLES, Counts, Estimate
@@ -44,6 +45,8 @@ __all__ = [
     "Evaluation",
     "Gold",
     "GoldLabels",
+    "ImportedGold",
+    "LeftOut",
     "MarkedName",
     "MarkedPage",
     "MentionError",
@@ -55,6 +58,8 @@ __all__ = [
     "coverage_notes",
     "evaluate_run",
     "evaluation_report",
+    "import_gold",
+    "is_gold",
     "load_gold",
     "read_documents_map",
     "require_packages",

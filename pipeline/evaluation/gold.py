@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pipeline.errors import LabelError
 from pipeline.evaluation.brat import is_standoff, read_brat
 from pipeline.evaluation.gold_page import GoldPage, read_gold_bytes
-from pipeline.evaluation.pages import MarkedName
+from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName
 from pipeline.records import OptionalText, invalid_because, storable
 from pipeline.review.label_studio import read_export
 from pipeline.review.labels import PageLabel, parse_labels
@@ -47,7 +47,7 @@ class Gold:
 
 
 class _Mention(BaseModel):
-    raw_name: str
+    raw_name: str = Field(min_length=1)
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     specificity: OptionalText = None
@@ -80,6 +80,23 @@ def load_gold(path: Path) -> Gold:
     if not gold.pages:
         raise LabelError(f"{path} has no page to evaluate{''.join(' (' + note + ')' for note in gold.notes)}.")
     return gold
+
+
+def is_gold(path: Path) -> bool:
+    """Whether `path` has gold labels in a format of others: neither a labels.jsonl nor an export of our own tasks.
+
+    False if it cannot be read.
+    """
+    if path.is_dir():
+        return True
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    start = content.lstrip()
+    if start[:1] == b"[":
+        return b'"annotations"' in content and b'"text_sha256"' not in content
+    return is_standoff(content) or b'"doc_id"' in start.partition(b"\n")[0]
 
 
 def _rows(path: Path, content: bytes) -> Iterator[GoldPage]:
@@ -118,8 +135,9 @@ def _from_labels(labels: Iterable[PageLabel]) -> tuple[list[GoldPage], list[str]
             label.source,
             label.page,
             tuple(
-                MarkedName(one.quote, one.start, one.end, one.specificity, one.context)
-                for one in label.mentions
+                # A field that nobody has labelled has only its default.
+                MarkedName(one.quote, one.start, one.end, **{name: fields.get(name) for name in GROUP_FIELDS})
+                for one, fields in ((one, one.labelled_fields()) for one in label.mentions)
                 if one.decision != "reject"
             ),
             text_sha256=label.text_sha256,

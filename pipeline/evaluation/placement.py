@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import LabelError
+from pipeline.errors import InputError, LabelError
 from pipeline.evaluation.gold_page import GoldPage
 from pipeline.evaluation.pages import MarkedName, MarkedPage
 from pipeline.records import ManifestEntry, Page, PageText
@@ -26,11 +26,12 @@ SAME_PAGE = 0.5  # share of common words from which on a different text is taken
 
 @dataclass(frozen=True)
 class Unplaced:
-    """Gold that cannot be evaluated. `page`: as in the gold. `what`: why."""
+    """Gold that cannot be placed. `page`: as in the gold. `what`: why. `mentions`: their number."""
 
     document: str
     page: int | None
     what: str
+    mentions: int
 
 
 @dataclass
@@ -80,6 +81,18 @@ def place(gold: Sequence[GoldPage], workspace: Workspace, documents_map: Mapping
         result.digests[source] = text.digest()
         _place_document(text, gold_id, pages, result)
     return result
+
+
+def require_pages(placement: Placement, workspace: Workspace) -> None:
+    """Raises InputError if no page of the gold was placed."""
+    if not placement.pages:
+        reason = next(iter(placement.unmatched.items()), None)
+        example = f"; {reason[0]}: {reason[1]}" if reason else ""
+        advice = "match the ids with --documents-map" if reason else "check that the gold was made from these papers"
+        places = (
+            f"{len(placement.unmatched)} documents not found, {len(placement.unplaced)} pages or mentions not placed"
+        )
+        raise InputError(f"No page of the gold is in {workspace.root} ({places}{example}): {advice}.")
 
 
 def read_documents_map(path: Path) -> dict[str, str]:
@@ -149,11 +162,13 @@ def _place_document(text: PageText, gold_id: str, pages: Iterable[GoldPage], res
     targets = {page.page: _Target(page) for page in text.pages}
     for gold in pages:
         if gold.page is not None and gold.page not in targets:
-            result.unplaced.append(Unplaced(gold_id, gold.page, f"the document has no page {gold.page}"))
+            result.unplaced.append(
+                Unplaced(gold_id, gold.page, f"the document has no page {gold.page}", len(gold.mentions))
+            )
             continue
         windows = list(_windows(gold, targets, result))
         if not windows:
-            result.unplaced.append(Unplaced(gold_id, gold.page, _not_found(gold)))
+            result.unplaced.append(Unplaced(gold_id, gold.page, _not_found(gold), len(gold.mentions)))
         for target, (start, end), part_of_gold in windows:
             page = target.page
             mentions, lost, relocated = _placed_mentions(part_of_gold, page, start, end)
@@ -163,11 +178,13 @@ def _place_document(text: PageText, gold_id: str, pages: Iterable[GoldPage], res
             )
             if lost:
                 names = ", ".join(f"“{name}”" for name in lost)
-                result.unplaced.append(Unplaced(gold_id, page.page, f"not in the text of the page: {names}"))
+                what = f"not in the text of the page: {names}"
+                result.unplaced.append(Unplaced(gold_id, page.page, what, len(part_of_gold.mentions)))
             elif result.add(marked):
                 result.relocated += relocated
             else:
-                result.unplaced.append(Unplaced(gold_id, page.page, "the gold has this page or sentence twice"))
+                what = "the gold has this page or sentence twice"
+                result.unplaced.append(Unplaced(gold_id, page.page, what, len(part_of_gold.mentions)))
 
 
 def _windows(
@@ -211,10 +228,10 @@ def _pages_within(
             (0, len(target.page.text)),
             GoldPage(gold.document, target.page.page, own, text[start:end]),
         )
-    if any(covered):
+    if place:  # otherwise no page was found, which the caller reports
         for one, was_covered in zip(gold.mentions, covered, strict=True):
             if not was_covered:
-                result.unplaced.append(Unplaced(gold.document, None, f"“{one.name}” is on no page that was found"))
+                result.unplaced.append(Unplaced(gold.document, None, f"“{one.name}” is on no page that was found", 1))
 
 
 def _placed_mentions(gold: GoldPage, page: Page, start: int, end: int) -> tuple[tuple[MarkedName, ...], list[str], int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import InputError, StageOrderError
 from pipeline.evaluation.gold import Gold
 from pipeline.evaluation.measures import MEASURES, SAMPLES, Estimate, count_table, interval, measure, resampled
-from pipeline.evaluation.placement import Placement, place
+from pipeline.evaluation.placement import Placement, place, require_pages
 from pipeline.evaluation.predictions import Predictions, predictions
 from pipeline.evaluation.scoring import ALL, LEVELS, Scores, score
 from pipeline.processes import PROCESSES
@@ -137,16 +137,8 @@ def _placed(workspace: Workspace, labels: GoldLabels) -> Placement:
         result.relocated += placed.relocated
         result.digests |= placed.digests
     result.pages = [page.with_specificity(labels.min_specificity) for page in result.pages]
-    if not result.pages:
-        reason = next(iter(result.unmatched.items()), None)
-        example = f"; {reason[0]}: {reason[1]}" if reason else ""
-        advice = "match the ids with --documents-map" if reason else "check that the gold was made from these papers"
-        raise InputError(f"No page of the gold is in {workspace.root} ({_places(result)}{example}): {advice}.")
+    require_pages(result, workspace)
     return result
-
-
-def _places(placement: Placement) -> str:
-    return f"{len(placement.unmatched)} documents not found, {len(placement.unplaced)} pages or mentions not placed"
 
 
 def _evaluate(

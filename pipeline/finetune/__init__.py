@@ -1,4 +1,4 @@
-"""Training data for a fine-tuned model, made from the final labels."""
+"""Training data for a fine-tuned model, made from final and human labels."""
 
 from typing import Literal, get_args
 

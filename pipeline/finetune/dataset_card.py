@@ -16,23 +16,27 @@ from pipeline.config import SPLITS
 from pipeline.files import write_atomic
 from pipeline.finetune import Format
 from pipeline.finetune.examples import OVERHEAD, Example
-from pipeline.records import CLASS_FIELDS, Document
+from pipeline.records import CLASS_FIELDS, SPECIFICITIES, Document
+from pipeline.review.labels import FINISHED
 from pipeline.text.tokens import count_tokens
 
 BUCKET = 250  # tokens; width of a bar of the histogram
 HISTOGRAM = "tokens.png"
+UNLABELLED = "not labelled"
 
 
 @dataclass
 class DatasetCard:
-    """The numbers of the card.
+    """The numbers of the card. `min_specificity`: vaguer mentions are not in the answers.
 
     `rows`: by split and kind. `labels`: rows by split and who labelled them. `mentions`: for each class field, mentions
     by split and value. `documents`: by split. `tokens`: rows by split and lower end of their bucket. `models`:
-    documents by stage, model and start of the prompt's hash. `left_out`: pages by reason. `left_out_parts`: parts of
-    long pages. `cost_usd`: of all answers whose price is known.
+    documents by stage, model and start of the prompt's hash. `without_final_labels`: documents of which the last stage
+    has finished no page. `left_out`: pages by reason. `left_out_parts`: parts of long pages. `cost_usd`: of all answers
+    whose price is known.
     """
 
+    min_specificity: str = SPECIFICITIES[-1]
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     mentions: dict[str, Counter[tuple[str, str]]] = field(
@@ -41,12 +45,19 @@ class DatasetCard:
     documents: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[str, int]] = field(default_factory=Counter)
     models: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    without_final_labels: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_parts: int = 0
     cost_usd: float = 0.0
     _last: str = ""
 
-    def add_document(self, document: Document) -> None:
+    def add_document(self, document: Document | None) -> None:
+        """Count a document. `document`: None if the last stage was never run."""
+        # Running the last stage for some papers also writes a file for each of the others, with no page finished.
+        if document is None or not set(FINISHED) & set(document.page_status.values()):
+            self.without_final_labels += 1
+        if document is None:
+            return
         self.models.update({(one.process, one.model, one.prompt_sha256[:12]) for one in document.provenance})
         self.cost_usd += sum(usage.cost_usd or 0.0 for usage in document.usage.values())
 
@@ -61,7 +72,8 @@ class DatasetCard:
         for passage in example.answer.data_mentions:
             for dataset in passage.datasets:
                 for name, counts in self.mentions.items():
-                    counts[split, getattr(dataset, name)] += 1
+                    value = getattr(dataset, name) if name in dataset.model_fields_set else UNLABELLED
+                    counts[split, value] += 1
 
 
 def _texts(row: Mapping[str, Any]) -> list[str]:
@@ -97,12 +109,13 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
         "# Dataset mentions: training data\n",
         f"Each row is a page, or a part of a long page, in the format `{form}`. It consists of the system prompt\n"
         "(`system_prompt.md`), the text of the page, and the extraction answer. Line N of `SPLIT.sources.jsonl`\n"
-        "has the document and page of line N of `SPLIT.jsonl`, and who labelled it. Documents are assigned to\n"
-        "splits by the hash of their PDF.\n",
+        "has the document and page of line N of `SPLIT.jsonl`, who labelled it, and as `unlabelled` the fields that\n"
+        "nobody has labelled in at least one of its mentions: the answer has a default there. Documents are assigned\n"
+        "to splits by the hash of their PDF.\n",
         _table(("split", "documents", "positive rows", "negative rows"), splits),
         "## Rows by labeller\n",
-        "`pipeline`: labelled by models. `person:NAME`: a person has completed the page.\n"
-        "`pipeline+person:NAME`: a person has labelled some mentions of the page.\n",
+        "`pipeline`: labelled by models. `person:NAME`: NAME has labelled all mentions of the page; NAME is a person,\n"
+        "or stands for imported gold labels. `pipeline+person:NAME`: NAME has labelled some mentions of the page.\n",
         _by_split(card.labels, "labelled by"),
         "## Mentions by class\n",
         *mentions,
@@ -117,11 +130,19 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
             [(*model, count) for model, count in sorted(card.models.items())],
         ),
         f"All answers for these documents cost ${card.cost_usd:.4f}. Answers with an unknown price are not included.\n",
+        f"Documents without final labels: {card.without_final_labels}. All rows of these are `person:NAME`.\n",
         "## Left out\n",
         _table(("pages", "reason"), [(count, reason) for reason, count in sorted(card.left_out.items())]),
         f"Parts without a mention, of long pages with mentions: {card.left_out_parts}.\n",
+        *_about_vague_mentions(card.min_specificity),
     ]
     return "\n".join(parts)
+
+
+def _about_vague_mentions(minimum: str) -> list[str]:
+    if minimum == SPECIFICITIES[-1]:
+        return []
+    return [f"Mentions that are vaguer than `{minimum}` do not count (MIN_SPECIFICITY).\n"]
 
 
 def _front_matter() -> str:

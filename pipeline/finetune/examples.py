@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.records import NOT_SENT, Dataset, Document, Page, PageText
+from pipeline.records import DATASET_FIELDS, NOT_SENT, SPECIFICITIES, Dataset, Document, Page, PageText, is_specific
 from pipeline.review.labels import FINISHED, LabelledPage, PageLabel, apply_label, text_hash
 from pipeline.stages.extraction import ExtractedDataset, ExtractedPassage, ExtractionAnswer
 from pipeline.text.chunks import cut
@@ -58,14 +58,28 @@ class Example:
     def kind(self) -> Kind:
         return "positive" if self.answer.data_mentions else "negative"
 
+    @property
+    def unlabelled(self) -> list[str]:
+        """The fields that nobody has labelled in at least one mention. The answer has their defaults there."""
+        labelled = [one.model_fields_set for passage in self.answer.data_mentions for one in passage.datasets]
+        return [name for name in DATASET_FIELDS if not all(name in fields for fields in labelled)]
+
+
+@dataclass(frozen=True)
+class PageRules:
+    """`only_reviewed`: use only pages that a person has completed. `min_specificity`: vaguer mentions do not count."""
+
+    only_reviewed: bool = False
+    min_specificity: str = SPECIFICITIES[-1]
+
 
 class PageFilter:
     """Decides which pages of one document can be used for training. Human labels override the pipeline."""
 
     def __init__(
-        self, document: Document, text: PageText, labels: Mapping[tuple[str, int], PageLabel], only_reviewed: bool
+        self, document: Document, text: PageText, labels: Mapping[tuple[str, int], PageLabel], rules: PageRules
     ) -> None:
-        self._document, self._only_reviewed = document, only_reviewed
+        self._document, self._only_reviewed = document, rules.only_reviewed
         self._labels: dict[int, PageLabel] = {}
         self._labelled: dict[int, LabelledPage] = {}
         for page in text.pages:
@@ -75,6 +89,8 @@ class PageFilter:
                 self._labelled[page.page] = apply_label(page, known, label)
             else:
                 self._labelled[page.page] = LabelledPage(known.datasets() if known else [], [])
+            labelled = self._labelled[page.page].datasets
+            labelled[:] = [one for one in labelled if is_specific(one.specificity, rules.min_specificity)]
         valid = [one for labelled in self._labelled.values() for one in labelled.datasets if one.valid]
         self._names = {name for one in valid for name in (one.raw_name, one.harmonized_name, one.acronym) if name}
 
@@ -90,8 +106,10 @@ class PageFilter:
         if label is None:
             return self._problem(page, labelled.datasets) or TrainingPage(page, valid, PIPELINE)
         if not complete:
-            labelled_by = f"{PIPELINE}+person:{label.annotator}"
-            return self._problem(page, labelled.datasets) or TrainingPage(page, valid, labelled_by)
+            problem = self._problem(page, labelled.datasets)
+            if problem == NOT_SENT:
+                return f"{NOT_SENT}, and the person who labelled it has not marked it as complete"
+            return problem or TrainingPage(page, valid, f"{PIPELINE}+person:{label.annotator}")
         if label.text_sha256 != text_hash(page):
             return "the text has changed since a person completed the page"
         return TrainingPage(page, valid, f"person:{label.annotator}")
@@ -144,16 +162,19 @@ def _cut_between(page: Page, datasets: list[Dataset], max_tokens: int) -> list[t
 
 
 def _answer(datasets: list[Dataset], text: str, start: int, end: int) -> ExtractionAnswer:
-    """The answer that extraction should give for `text[start:end]`: the datasets, grouped by their sentences."""
+    """The answer that extraction should give for `text[start:end]`: the datasets, grouped by their sentences.
+
+    Line breaks become spaces, which are easier to learn and are located just as well.
+    """
     by_sentence: dict[tuple[int, int], list[ExtractedDataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: (dataset.start or 0, dataset.end or 0)):
         sentence = max(start, dataset.sent_start or 0), min(end, dataset.sent_end or 0)
         # No stage reviews `relevance`, so a model must not learn the guesses of the extraction.
-        fields = dataset.fields() | {"relevance": None}
-        extracted = ExtractedDataset(raw_name=dataset.raw_name, **fields)
+        fields = dataset.labelled_fields() | {"relevance": None}
+        extracted = ExtractedDataset(raw_name=" ".join(dataset.raw_name.split()), **fields)
         by_sentence.setdefault(sentence, []).append(extracted)
     passages = [
-        ExtractedPassage(mentioned_in=text[low:high].strip(), datasets=by_sentence[low, high])
+        ExtractedPassage(mentioned_in=" ".join(text[low:high].split()), datasets=by_sentence[low, high])
         for low, high in sorted(by_sentence)
     ]
     return ExtractionAnswer(data_mentions=passages)

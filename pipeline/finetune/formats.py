@@ -31,3 +31,11 @@ def row(example: Example, system: str, form: Format) -> dict[str, Any]:
 def provenance(example: Example) -> dict[str, Any]:
     """The page that a row comes from, and who labelled it: `pipeline`, `person:NAME` or both."""
     return {"source": example.source, "page": example.page, "part": example.part, "label": example.label}
+
+
+def sources_row(example: Example) -> dict[str, Any]:
+    """One line of SPLIT.sources.jsonl. `unlabelled`: fields whose values in the answer nobody has labelled.
+
+    It is not in the training files: a column of lists that are empty in one split has another type there.
+    """
+    return {**provenance(example), "unlabelled": example.unlabelled}

@@ -1,4 +1,4 @@
-"""Writing train.jsonl, valid.jsonl and test.jsonl from the final labels, with a dataset card."""
+"""Writing train.jsonl, valid.jsonl and test.jsonl from final and human labels, with a dataset card."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.files import ReplacedFile, replacing, write_atomic
 from pipeline.finetune import Format
 from pipeline.finetune.dataset_card import DatasetCard, write_card
 from pipeline.finetune.duplicates import HeldOut
-from pipeline.finetune.examples import Example, PageFilter, TrainingPage, examples
-from pipeline.finetune.formats import provenance, row
+from pipeline.finetune.examples import Example, PageFilter, PageRules, TrainingPage, examples
+from pipeline.finetune.formats import row, sources_row
 from pipeline.finetune.negatives import NegativeSampler
 from pipeline.processes import FINAL
-from pipeline.records import Document
+from pipeline.records import Document, ManifestEntry
 from pipeline.review.labels import load_labels
 from pipeline.stages.prompts import read_prompt
 from pipeline.store import load_document, load_text, manifest_entries
@@ -32,7 +32,7 @@ PROMPT = "extraction_finetuned"
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written. `documents`: with final labels, by split. `has_histogram`: whether the card has one.
+    """What was written. `documents`: with final or human labels, by split. `has_histogram`: whether the card has one.
 
     `card.left_out`: pages that were left out, by reason.
     """
@@ -45,8 +45,9 @@ class Generated:
 def generate(config: Config, workspace: Workspace, form: Format = "openai", only_reviewed: bool = False) -> Generated:
     """Write the three splits and, beside them, the system prompt, the provenance of each row, and a dataset card.
 
-    `only_reviewed`: use only pages that a person has completed. Raises StageOrderError if no document has final labels,
-    LabelError, WorkspaceError.
+    Documents without final labels are used if people have labelled pages of them: then only the completed pages.
+    `only_reviewed`: use only pages that a person has completed. Raises StageOrderError if no document has labels of
+    either kind, InputError, LabelError, WorkspaceError.
     """
     generator = _Generator(config, workspace, form, only_reviewed)
     generator.write_splits()
@@ -62,12 +63,18 @@ class _Generator:
     """
 
     def __init__(self, config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> None:
-        self._config, self._workspace, self._form, self._only_reviewed = config, workspace, form, only_reviewed
+        self._config, self._workspace, self._form = config, workspace, form
+        self._rules = PageRules(only_reviewed, config.min_specificity)
         self._labels, self._held_out = load_labels(workspace), HeldOut()
-        self.system, self.card, self.documents = read_prompt(config, PROMPT), DatasetCard(), Counter[str]()
+        self._labelled_sources = {source for source, _ in self._labels}
+        self.system, self.card, self.documents = (
+            read_prompt(config, PROMPT),
+            DatasetCard(config.min_specificity),
+            Counter[str](),
+        )
 
     def write_splits(self) -> None:
-        """Write all rows. Raises StageOrderError if there are no final labels; then it writes nothing."""
+        """Write all rows. Raises StageOrderError if there are no labels; then it writes nothing."""
         with ExitStack() as stack:
             names = [f"{split}{kind}" for split in SPLITS for kind in ("", ".sources")]
             paths = {name: self._workspace.finetune / f"{name}.jsonl" for name in names}
@@ -80,29 +87,30 @@ class _Generator:
                         self._write(split, example, files)
             if not self.documents:
                 raise StageOrderError(
-                    f"There are no final labels yet: run  python run_batch.py --process {FINAL}  and  "
-                    f"python retrieve_results.py --process {FINAL}  first."
+                    "No paper has final labels or human labels yet: run all stages with  python run_batch.py "
+                    "--process all , or label pages without a key (write them with  python review_labels.py --html "
+                    "--all-pages , import the labels with  python review_labels.py --import FILE )."
                 )
 
     def _sample(self, splits: Sequence[Split], sampler: NegativeSampler) -> None:
         """Count the positive pages of these splits and sample their negatives."""
-        for split, sha256, document in self._split_documents(splits, "Selecting pages"):
+        for split, entry, document in self._split_documents(splits, "Selecting pages"):
             self.documents[split] += 1
             self.card.add_document(document)
-            for page in self._training_pages(split, document, self.card.left_out):
+            for page in self._training_pages(split, entry.source, document, self.card.left_out):
                 if page.kind == "positive":
                     sampler.add_positive(split)
                 else:
-                    sampler.add_negative(split, page.hardness, document.source, sha256, page.page.page)
+                    sampler.add_negative(split, page.hardness, entry.source, entry.sha256 or "", page.page.page)
         if too_many := sampler.sample():
             self.card.left_out["more negatives than NEGATIVES_PER_POSITIVE allows"] += too_many
 
     def _examples(self, splits: Sequence[Split], sampler: NegativeSampler) -> Iterator[tuple[Split, Example]]:
-        for split, _, document in self._split_documents(splits, f"Writing {' and '.join(splits)}"):
+        for split, entry, document in self._split_documents(splits, f"Writing {' and '.join(splits)}"):
             # The reasons were counted by `_sample`.
-            for page in self._training_pages(split, document, Counter()):
-                if page.kind == "positive" or sampler.is_chosen(document.source, page.page.page):
-                    rows, left_out = examples(document.source, page, self.system, self._config.max_seq_tokens)
+            for page in self._training_pages(split, entry.source, document, Counter()):
+                if page.kind == "positive" or sampler.is_chosen(entry.source, page.page.page):
+                    rows, left_out = examples(entry.source, page, self.system, self._config.max_seq_tokens)
                     self.card.left_out_parts += left_out
                     yield from ((split, example) for example in rows)
 
@@ -111,28 +119,33 @@ class _Generator:
             self._held_out.add(example.text)
         made = row(example, self.system, self._form)
         files[split].write(json.dumps(made).encode("ascii") + b"\n")
-        files[f"{split}.sources"].write(json.dumps(provenance(example)).encode("ascii") + b"\n")
+        files[f"{split}.sources"].write(json.dumps(sources_row(example)).encode("ascii") + b"\n")
         self.card.add_row(split, example, made)
 
-    def _split_documents(self, splits: Sequence[Split], title: str) -> Iterator[tuple[Split, str, Document]]:
-        """The documents of these splits that have final labels, with the hash of their PDF."""
+    def _split_documents(
+        self, splits: Sequence[Split], title: str
+    ) -> Iterator[tuple[Split, ManifestEntry, Document | None]]:
+        """The documents of these splits that have final labels, or None instead of them but labels of people."""
         entries = manifest_entries(self._workspace)
         for entry in tqdm(entries, desc=title, unit=" papers", leave=False, disable=None):
-            sha256 = entry.sha256 or ""
-            split = split_of(sha256, self._config.split, self._config.split_seed)
+            split = split_of(entry.sha256 or "", self._config.split, self._config.split_seed)
             if split in splits and not entry.problem:
                 document = load_document(self._workspace, FINAL, entry.source)
-                if document:
-                    yield split, sha256, document
+                if document or entry.source in self._labelled_sources:
+                    yield split, entry, document
 
-    def _training_pages(self, split: Split, document: Document, left_out: Counter[str]) -> Iterator[TrainingPage]:
+    def _training_pages(
+        self, split: Split, source: str, document: Document | None, left_out: Counter[str]
+    ) -> Iterator[TrainingPage]:
         """The pages of a document that can be used. Counts the others in `left_out`, by reason."""
-        text = load_text(self._workspace, document.source)
+        text = load_text(self._workspace, source)
+        if document is None:  # of its pages, only those that a person has completed can be used
+            document = Document(source=source, process=FINAL, text_sha256=text.digest())
         if document.text_sha256 != text.digest():
             reason = f"the paper has changed since it was processed: run  python retrieve_results.py --process {FINAL}"
             left_out[reason] += text.n_pages
             return
-        page_filter = PageFilter(document, text, self._labels, self._only_reviewed)
+        page_filter = PageFilter(document, text, self._labels, self._rules)
         for page in text.pages:
             checked = page_filter.check(page)
             if isinstance(checked, str):

@@ -36,7 +36,7 @@ def agreement(one: Iterable[PageLabel], other: Iterable[PageLabel]) -> Agreement
     """Compare two annotators on the pages that both have labelled.
 
     The verdict is compared for every mention that at least one of them has marked. The other fields are compared for
-    mentions that both take as valid.
+    mentions that both take as valid, if both have labelled the field.
     """
     first, second = _newest(one), _newest(other)
     result = Agreement(pairs={name: [] for name in (VERDICT, *DATASET_FIELDS)})
@@ -62,7 +62,10 @@ def _compare(one: PageLabel, other: PageLabel, result: Agreement) -> None:
         left, right = first.get(span), second.get(span)
         pairs = {VERDICT: (_verdict(left), _verdict(right))}
         if left and right and "reject" not in (left.decision, right.decision):
-            pairs |= {name: (str(getattr(left, name)), str(getattr(right, name))) for name in DATASET_FIELDS}
+            # A field that one of them has not labelled has only its default there.
+            both = left.labelled_fields().keys() & right.labelled_fields().keys()
+            names = [name for name in DATASET_FIELDS if name in both]
+            pairs |= {name: (str(getattr(left, name)), str(getattr(right, name))) for name in names}
         quote = " ".join(next(label.quote for label in (left, right) if label).split())
         for name, values in pairs.items():
             result.pairs[name].append(values)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import DATASET_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
+from pipeline.records import Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
 from pipeline.text.grounding import PageIndex, Span
 from pipeline.workspace import Workspace
 
@@ -25,8 +25,9 @@ FINISHED = ("answered", "nothing_to_ask")
 class DatasetLabel(DatasetFields):
     """The decision of an annotator on one dataset mention.
 
-    `page text[start:end]` is `quote`, the name of the dataset. The fields matter unless the decision is `reject`. They
-    are complete, so that a label can be applied where the pipeline found nothing.
+    `page text[start:end]` is `quote`, the name of the dataset. The fields matter unless the decision is `reject`. The
+    review page sets all of them, so that a label can be applied where the pipeline found nothing. Imported gold sets
+    those that it has.
     """
 
     decision: Decision
@@ -81,10 +82,14 @@ def parse_labels(path: Path) -> Iterator[PageLabel]:
                 ) from None
 
 
+def stored_labels(workspace: Workspace) -> list[PageLabel]:
+    """All rows of the workspace's labels.jsonl, oldest first. Raises LabelError."""
+    return sorted(parse_labels(workspace.labels), key=_time) if workspace.labels.exists() else []
+
+
 def load_labels(workspace: Workspace) -> dict[tuple[str, int], PageLabel]:
     """The newest label of each page, by document id and page number. Raises LabelError."""
-    labels = parse_labels(workspace.labels) if workspace.labels.exists() else ()
-    return {(label.source, label.page): label for label in sorted(labels, key=_time)}
+    return {(label.source, label.page): label for label in stored_labels(workspace)}
 
 
 def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
@@ -92,8 +97,7 @@ def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
 
     Returns the number of rows that were added or replaced.
     """
-    known = parse_labels(workspace.labels) if workspace.labels.exists() else ()
-    before = {(label.source, label.page, label.annotator): label for label in sorted(known, key=_time)}
+    before = {(label.source, label.page, label.annotator): label for label in stored_labels(workspace)}
     rows = dict(before)
     for label in sorted(new, key=_time):
         key = label.source, label.page, label.annotator
@@ -149,5 +153,4 @@ def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: Pag
     # The pipeline may have found the same name in the same place twice. A person has decided that it is one mention.
     datasets[:] = [one for one in datasets if (one.start, one.end) != (place.start, place.end)]
     # A label that was made before a field existed says nothing about it.
-    fields = label.model_dump(include=set(DATASET_FIELDS), exclude_unset=True)
-    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **fields}))
+    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **label.labelled_fields()}))

@@ -146,7 +146,12 @@ function drawText(page, mentions) {
 
 function drawCards(page, mentions) {
   const cards = mentions.map((mention, number) => card(mention, number));
-  if (!cards.length) cards.push(hint("No dataset was found on this page."));
+  if (page.contradictions.length) {
+    const heading = element("b", { textContent: "Judged both ways in this document" });
+    const lines = page.contradictions.map((text) => element("div", { textContent: text }));
+    cards.unshift(element("p", { className: "contradiction" }, heading, ...lines));
+  }
+  if (!mentions.length) cards.push(hint("No dataset is marked on this page."));
   if (page.unlocated.length) {
     const names = page.unlocated.join(", ");
     cards.push(hint(`Found by the pipeline, but not in the text of this page: ${names}`));

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import StageOrderError
 from pipeline.processes import FIRST, PROCESSES
-from pipeline.records import Dataset, Document, Page, Record
+from pipeline.records import Dataset, Document, MentionPage, Page, Record
 from pipeline.review.labels import FINISHED, text_hash
 from pipeline.selection import Selection
 from pipeline.store import load_document, load_text, manifest_entries
@@ -29,7 +29,10 @@ class ReviewDataset(Record):
 
 
 class ReviewPage(Record):
-    """A page and its mentions. `unlocated`: dataset names of the pipeline that do not occur in the page's text."""
+    """A page and its mentions. `unlocated`: dataset names of the pipeline that do not occur in the page's text.
+
+    `contradictions`: for each name on this page whose verdicts differ within the document, what they are.
+    """
 
     source: str
     page: int
@@ -37,33 +40,48 @@ class ReviewPage(Record):
     text_sha256: str
     mentions: list[ReviewDataset]
     unlocated: list[str]
+    contradictions: list[str]
 
 
-def review_pages(workspace: Workspace, selection: Selection) -> Iterator[ReviewPage]:
+def review_pages(workspace: Workspace, selection: Selection, all_pages: bool = False) -> Iterator[ReviewPage]:
     """Every selected page that the pipeline has finished or found datasets on, as the last stage so far left it.
 
-    Raises StageOrderError if there is none, InputError, WorkspaceError.
+    Pages with a name that is judged both ways within its document come first: there a verdict is certainly wrong.
+    `all_pages`: also the other pages with text. Raises StageOrderError if there is no page, InputError, WorkspaceError.
     """
     found = False
+    for contradictory in (True, False):
+        for page in _pages(workspace, selection, all_pages):
+            if bool(page.contradictions) is contradictory:
+                found = True
+                yield page
+    if not found and all_pages:
+        raise StageOrderError("There are no pages to review: the selected papers have no text.")
+    if not found:
+        raise StageOrderError(
+            f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first, or use --all-pages "
+            "to label pages that no stage has finished."
+        )
+
+
+def _pages(workspace: Workspace, selection: Selection, all_pages: bool) -> Iterator[ReviewPage]:
+    """The pages to review, in the order of the documents."""
     for entry in selection.of(manifest_entries(workspace)):
         stages = (load_document(workspace, process, entry.source) for process in reversed(PROCESSES))
         document = next(filter(None, stages), None)
         text = load_text(workspace, entry.source)
-        # If the PDF has changed since, the offsets in the document refer to another text.
         if document is None or document.text_sha256 != text.digest():
-            continue
+            # There is no document, or the PDF has changed since, and its offsets refer to another text.
+            document = Document(source=entry.source, process=FIRST)
         for page in text.pages:
             known = document.page(page.page)
             finished = document.page_status.get(str(page.page)) in FINISHED
-            if selection.has_page(page.page) and (finished or (known and known.datasets())):
-                found = True
-                yield _review_page(document, page)
-    if not found:
-        raise StageOrderError(f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first.")
+            wanted = finished or (known and known.datasets()) or (all_pages and page.text.strip())
+            if wanted and selection.has_page(page.page):
+                yield _review_page(document, page, known)
 
 
-def _review_page(document: Document, page: Page) -> ReviewPage:
-    known = document.page(page.page)
+def _review_page(document: Document, page: Page, known: MentionPage | None) -> ReviewPage:
     datasets = known.datasets() if known else []
     return ReviewPage(
         source=document.source,
@@ -72,7 +90,16 @@ def _review_page(document: Document, page: Page) -> ReviewPage:
         text_sha256=text_hash(page),
         mentions=[_review_dataset(dataset) for dataset in datasets if dataset.start is not None],
         unlocated=[dataset.raw_name for dataset in datasets if dataset.start is None],
+        contradictions=[
+            f"{one.name}: valid on {_page_list(one.valid_on)}, invalid on {_page_list(one.invalid_on)}"
+            for one in document.judged_both_ways
+            if page.page in (*one.valid_on, *one.invalid_on)
+        ],
     )
+
+
+def _page_list(pages: Sequence[int]) -> str:
+    return ("page " if len(pages) == 1 else "pages ") + ", ".join(map(str, pages))
 
 
 def _review_dataset(dataset: Dataset) -> ReviewDataset:
