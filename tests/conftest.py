@@ -20,6 +20,7 @@ import generate_finetune_data
 import retrieve_results
 import review_labels
 import run_batch
+import train_adapter
 from pipeline.clock import Clock
 from pipeline.config import environment_keys
 
@@ -31,6 +32,7 @@ COMMANDS = {
     "generate_finetune_data.py": generate_finetune_data.main,
     "review_labels.py": review_labels.main,
     "evaluate.py": evaluate.main,
+    "train_adapter.py": train_adapter.main,
 }
 WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py")
 

@@ -129,7 +129,8 @@ def test_the_fields_of_a_label_override_those_of_the_pipeline(done: Project) -> 
     fields = {name: f"the {name}" for name in TEXT_FIELDS} | {name: values[-1] for name, values in CLASS_FIELDS.items()}
     import_rows(done, label(done, 1, ("edit", "Barley Price Panel"), fields=fields))
     (dataset,) = datasets_of(done, 1)
-    assert dataset == {"raw_name": "Barley Price Panel", **fields}
+    # No stage reviews `relevance`, so it is never taught.
+    assert dataset == {"raw_name": "Barley Price Panel", **fields, "relevance": None}
 
 
 def test_the_name_of_an_annotator_cannot_change_the_dataset_card(done: Project) -> None:
@@ -156,13 +157,13 @@ def test_a_label_without_a_field_leaves_the_value_of_the_pipeline(done: Project)
         for one in passage["datasets"]
         if one["raw_name"] == "Korvian Household Survey"
     )
-    dataset |= {"relevance": "not_relevant", "producer": "The Office"}
+    dataset |= {"context": "background", "producer": "The Office"}
     (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
     for mention in row["mentions"]:
-        del mention["relevance"], mention["producer"]
+        del mention["context"], mention["producer"]
     import_rows(done, json.dumps(row))
     (made,) = (one for one in datasets_of(done, 1) if one["raw_name"] == "Korvian Household Survey")
-    assert (made["relevance"], made["producer"]) == ("not_relevant", "The Office")
+    assert (made["context"], made["producer"]) == ("background", "The Office")
 
 
 def test_labels_and_documents_without_one_of_the_fields_are_read(done: Project) -> None:
@@ -171,13 +172,13 @@ def test_labels_and_documents_without_one_of_the_fields_are_read(done: Project) 
     document = done.document("reasoning", "a")
     datasets = [one for passage in document["pages"][0]["data_mentions"] for one in passage["datasets"]]
     for dataset in (*row["mentions"], *datasets):
-        del dataset["relevance"], dataset["producer"]
+        del dataset["context"], dataset["producer"]
     (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
     import_rows(done, json.dumps(row))
     made = datasets_of(done, 1)
-    assert [(one["raw_name"], one["relevance"], one["producer"]) for one in made] == [
-        ("Korvian Household Survey", "directly_relevant", None),
-        ("Barley Price Panel", "directly_relevant", None),
+    assert [(one["raw_name"], one["context"], one["producer"]) for one in made] == [
+        ("Korvian Household Survey", "background", None),
+        ("Barley Price Panel", "background", None),
     ]
     done.run("review_labels.py --html")
 

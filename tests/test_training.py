@@ -1,0 +1,157 @@
+"""Training rows, the scores of a fine-tuned model, and the commands that need no training packages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+
+from pipeline.errors import ConfigError, InputError
+from pipeline.training.recipe import require_packages
+from pipeline.training.rows import EMPTY, RowTokenizer, TokenRow, batches, read_rows
+from pipeline.training.scoring import NameScore, names, score_rows
+
+FIELDS = ("harmonized_name", "acronym", "producer", "year", "data_type")
+
+
+def answer(*found: str, **fields: object) -> str:
+    """An extraction answer with these names in one sentence."""
+    classes = {"context": "primary", "specificity": "properly_named", "relevance": None}
+    datasets = [{"raw_name": name, **dict.fromkeys(FIELDS), **classes, **fields} for name in found]
+    mentions = [{"datasets": datasets, "mentioned_in": "A sentence."}] if found else []
+    return json.dumps({"data_mentions": mentions}, separators=(",", ":"))
+
+
+def messages(said: str) -> list[dict[str, str]]:
+    turns = (("system", "List the datasets."), ("user", "<page>\nA page.\n</page>"), ("assistant", said))
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+class WordTokenizer:
+    """A token for every word and every other character. Token ids are positions in a growing list."""
+
+    eos_token_id = 0
+
+    def __init__(self) -> None:
+        self.words = ["<end>"]
+
+    def __call__(self, text: str, **options: Any) -> dict[str, Any]:
+        spans = [match.span() for match in re.finditer(r"\w+|[^\w]", text)]
+        for start, end in spans:
+            if text[start:end] not in self.words:
+                self.words.append(text[start:end])
+        ids = [self.words.index(text[start:end]) for start, end in spans]
+        return {"input_ids": ids, "offset_mapping": spans}
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> list[int]:
+        ids: list[int] = self(" ".join(turn["content"] for turn in turns))["input_ids"]
+        return ids
+
+
+def weighted(said: str, *unlabelled: str) -> list[tuple[str, float]]:
+    """The tokens of an answer and their weights."""
+    tokenizer = WordTokenizer()
+    row = RowTokenizer(tokenizer, decision_weight=9.0).row(messages(said), unlabelled)
+    return [
+        (tokenizer.words[token], weight)
+        for token, weight in zip(row.tokens[row.answer_start :], row.weights, strict=True)
+    ]
+
+
+def test_the_token_that_decides_between_nothing_and_something_weighs_more() -> None:
+    for said, deciding in ((EMPTY, "]"), (answer("KHS"), "{")):
+        tokens = weighted(said)
+        (heavy,) = [place for place, (_, weight) in enumerate(tokens) if weight == 9.0]
+        assert tokens[heavy][0] == deciding
+        assert "".join(token for token, _ in tokens[:heavy]) == '{"data_mentions":['
+        assert {weight for _, weight in tokens} == {1.0, 9.0}
+        assert tokens[-1] == ("<end>", 1.0)
+
+
+def test_values_that_nobody_labelled_do_not_count() -> None:
+    tokens = weighted(answer("KHS", producer='The "Office"', year="2010"), "producer", "context")
+    left_out = "".join(token for token, weight in tokens if weight == 0)
+    assert left_out == r'"The \"Office\"""primary"'
+    assert ("2010", 1.0) in tokens and ("KHS", 1.0) in tokens
+
+
+def test_the_end_of_the_answer_is_learned() -> None:
+    row = RowTokenizer(WordTokenizer(), 1.0).row(messages(EMPTY), ())
+    assert row.tokens[-1] == WordTokenizer.eos_token_id and len(row.tokens) - row.answer_start == len(row.weights)
+
+
+def test_batches_have_all_rows_of_similar_length_within_the_limit() -> None:
+    rows = [TokenRow([number] * (20 + 7 * number % 300), [1.0]) for number in range(100)]
+    made = batches(rows, max_tokens=1000, seed=1)
+    assert Counter(id(row) for batch in made for row in batch) == Counter(map(id, rows))
+    for batch in made:
+        lengths = [len(row.tokens) for row in batch]
+        assert max(lengths) * len(batch) <= 1000
+        assert max(lengths) - min(lengths) < 120
+    assert batches(rows, 1000, seed=1) == made != batches(rows, 1000, seed=2)
+
+
+def test_a_row_that_is_longer_than_the_limit_gets_a_batch_of_its_own() -> None:
+    long, short = TokenRow([1] * 50, [1.0]), TokenRow([1] * 5, [1.0])
+    assert sorted(map(len, batches([long, short, short], max_tokens=20, seed=0))) == [1, 2]
+
+
+def test_rows_are_read_with_the_fields_that_nobody_labelled(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": messages(EMPTY)}) + "\n")
+    assert list(read_rows(tmp_path / "train.jsonl")) == [(messages(EMPTY), [])]
+    (tmp_path / "train.sources.jsonl").write_text('{"source": "a", "unlabelled": ["context"]}\n')
+    assert list(read_rows(tmp_path / "train.jsonl")) == [(messages(EMPTY), ["context"])]
+
+
+@pytest.mark.parametrize("content", [None, "no json\n", '{"conversations": []}\n', "[]\n"])
+def test_other_files_are_refused_with_the_next_step(tmp_path: Path, content: str | None) -> None:
+    if content:
+        (tmp_path / "train.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"train.jsonl cannot be used .* generate_finetune_data.py"):
+        list(read_rows(tmp_path / "train.jsonl"))
+
+
+# Scores
+
+
+def test_names_are_compared_without_case_articles_and_years() -> None:
+    assert names(answer("The KHS 2010", "khs")) == Counter({"khs": 1}), "each name counts once"
+    assert names("no json") is None and names(EMPTY) == Counter()
+
+
+def test_precision_and_recall_of_names() -> None:
+    said = {"one": answer("A Survey", "B Survey"), "two": EMPTY, "three": "{", "four": answer("C Survey")}
+    wanted = {"one": answer("A Survey"), "two": answer("B Survey"), "three": answer("C Survey"), "four": EMPTY}
+    rows = [[{"role": "user", "content": name}, {"role": "assistant", "content": wanted[name]}] for name in said]
+    score = score_rows(rows, lambda question: said[question[0]["content"]])
+    assert (score.rows, score.right, score.said, score.expected) == (4, 1, 3, 3)
+    assert (score.said_nothing, score.invalid) == (1, 1)
+    assert score.precision == score.recall == score.f1 == pytest.approx(1 / 3)
+    assert not score.always_nothing
+
+
+def test_a_model_that_always_says_nothing_is_recognised() -> None:
+    score = NameScore()
+    assert not score.always_nothing, "there was nothing to find"
+    score.add(answer("A Survey"), EMPTY)
+    assert score.always_nothing and score.f1 == 0
+
+
+# The command
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.training.recipe.find_spec", lambda name: None if name == "torch" else name)
+    with pytest.raises(ConfigError, match=r"packages torch: run  pip install -r requirements-training.txt"):
+        require_packages()
+
+
+def test_the_command_without_rows_says_what_to_do(project: Project) -> None:
+    printed = project.run("train_adapter.py", expect=1)
+    assert "generate_finetune_data.py" in printed or "pip install" in printed
+    assert "Traceback" not in printed
