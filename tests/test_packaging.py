@@ -18,7 +18,10 @@ from source_imports import Import, sources, third_party
 from pipeline.config import ROOT
 
 # Packages whose import name is not their own name.
-IMPORT_NAMES = {"pyyaml": "yaml", "python-dotenv": "dotenv", "pymupdf-lite": "pymupdf", "dask": "distributed"}
+IMPORT_NAMES = {
+    "pyyaml": "yaml", "python-dotenv": "dotenv", "pymupdf-lite": "pymupdf", "dask": "distributed",
+    "scikit-learn": "sklearn",
+}  # fmt: skip
 # Packages that no file imports, and what they are for.
 NOT_IMPORTED = {
     "accelerate": "transformers.Trainer needs it",

@@ -67,9 +67,14 @@ class HuggingFaceClassifier(Classifier):
             model, loading = AutoModelForSequenceClassification.from_pretrained(self._place, output_loading_info=True)
         except Exception as error:  # these libraries raise exceptions of many kinds for files that are missing or wrong
             raise self._unusable(error) from None
-        if loading["missing_keys"] or not tokenizer.is_fast:
-            what = "it is not a trained sequence classifier" if loading["missing_keys"] else "its tokenizer is too slow"
-            raise ConfigError(f"PREFILTER names the model '{self._name}', but {what}: name another model.")
+        # Without these checks transformers would go on with random weights or with a tokenizer that knows no word.
+        flaws = {
+            "it is not a trained sequence classifier": bool(loading["missing_keys"]),
+            "it has no tokenizer": len(tokenizer) <= len(tokenizer.all_special_tokens),
+            "its tokenizer is not one of the fast ones": not tokenizer.is_fast,
+        }
+        for flaw in (flaw for flaw, found in flaws.items() if found):
+            raise ConfigError(f"PREFILTER names the model '{self._name}', but {flaw}: name another model.")
         return _Model(tokenizer, model.eval().to("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _unusable(self, error: Exception) -> ConfigError:
