@@ -20,9 +20,11 @@ from test_import_results import lose_ledger
 from test_price import number
 
 from pipeline.config import ROOT
+from pipeline.pdf.extract import OpenPaper
 from pipeline.prefilter.features import FEATURES, features
 from pipeline.prefilter.lexical import WEIGHTS_FILE, LexicalClassifier
 from pipeline.records import Page
+from pipeline.text.language import fill_missing_languages
 
 RUN, RETRIEVE = "run_batch.py --process extraction", "retrieve_results.py --process extraction"
 SKIPPED = "skipped:prefilter"
@@ -316,6 +318,21 @@ def test_the_card_has_the_figures_of_the_weights() -> None:
         for value, low, high in (part["recall"], part["share_skipped"]):
             assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in card
     assert all(f"`{name}`" in card for name in FEATURES)
+
+
+def test_share_of_skipped_pages_in_real_papers(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model card has this figure."""
+    asked = skipped = 0
+    for path in (shared / "pdfs").glob("*.pdf"):
+        with OpenPaper(path) as paper:
+            pages = list(paper.pages())
+        fill_missing_languages(pages)
+        pages = [page for page in pages if page.text.strip()]
+        values = [value for page, value in zip(pages, CLASSIFIER.probabilities(pages), strict=True) if not page.kind]
+        asked, skipped = asked + len(values), skipped + sum(value < CLASSIFIER.threshold for value in values)
+    with capsys.disabled():
+        print(f"\nthe prefilter skips {skipped} of {asked} pages")
+    assert f"{skipped} of the {asked} pages" in (WEIGHTS_FILE.parent / "README.md").read_text()
 
 
 def test_training_gives_the_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,8 @@ class _Model:
 
     def windows(self, texts: Sequence[str]) -> list[tuple[int, float]]:
         """(index of the text, probability) of each window of each text."""
-        length = min(MAX_WINDOW, self.tokenizer.model_max_length, self._positions)
+        declared = getattr(self.model.config, "max_position_embeddings", None)
+        length = min(MAX_WINDOW, self.tokenizer.model_max_length, declared or MAX_WINDOW)
         cut = self.tokenizer(
             list(texts), truncation=True, max_length=length, stride=int(length * OVERLAP),
             return_overflowing_tokens=True,
@@ -131,8 +132,3 @@ class _Model:
         }
         named = (labels[name] for name in POSITIVE_LABELS if name in labels)
         return next(named, min(1, len(labels) - 1))
-
-    @property
-    def _positions(self) -> int:
-        """The longest input that the model declares."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or MAX_WINDOW)
