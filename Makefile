@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pipeline $(wildcard *.py)
-DEV_REQUIREMENTS := $(filter-out requirements-local.txt requirements-training.txt, $(wildcard requirements*.txt))
+DEV_REQUIREMENTS := $(filter-out requirements-local.txt requirements-prefilter.txt requirements-training.txt, $(wildcard requirements*.txt))
 
 .PHONY: demo test test-slow check style notebook paper label-studio
 

@@ -34,6 +34,7 @@ from pipeline.records import Specificity
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS")
 OPENAI_URL = "https://api.openai.com/v1"
+HUGGINGFACE = "huggingface:"  # before the name of a model, as a value of PREFILTER
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -75,6 +76,8 @@ class Config(BaseModel):
     max_page_tokens: int = Field(6000, ge=100)
     page_context_chars: int = Field(0, ge=0, le=5000)
     skip_pages: set[Literal["references", "contents", "blank"]] = {"references", "contents", "blank"}
+    prefilter: str = "off"
+    prefilter_threshold: float | None = Field(None, ge=0, le=1)
 
     provider: str = "openai"
     openai_api_key: str | None = Field(None, repr=False, exclude=True)  # never printed or saved
@@ -120,6 +123,18 @@ class Config(BaseModel):
         if url and urlsplit(url).username is not None:
             raise ValueError("it contains a user name or a password: remove them and use OPENAI_API_KEY")
         return url
+
+    @field_validator("prefilter", mode="before")
+    @classmethod
+    def _known_prefilter(cls, value: object) -> object:
+        """YAML reads a plain `off` as false."""
+        if value is False or value in ("off", "lexical"):
+            return value or "off"
+        if isinstance(value, str) and value.startswith(HUGGINGFACE) and value.removeprefix(HUGGINGFACE).strip():
+            return value
+        raise ValueError(
+            "it must be off, lexical or huggingface:<model>, with a folder or the id of a model on the hub"
+        )
 
     @model_validator(mode="after")
     def _models_of_known_stages(self) -> Self:

@@ -42,6 +42,10 @@ class Workspace:
         """The page text of document `source`."""
         return self._inside("text", source)
 
+    def prefilter(self, source: str) -> Path:
+        """The probability of each page of document `source` that it mentions a dataset."""
+        return self._inside("prefilter", source)
+
     def document(self, process: str, source: str) -> Path:
         """The mentions in document `source` after stage `process`."""
         return self._inside(process, source)

@@ -77,6 +77,6 @@ def is_type_checking(node: ast.AST) -> bool:
 
 def third_party(paths: list[Path]) -> list[Import]:
     """The imports of packages that are neither in the standard library nor part of the project."""
-    own = {"pipeline"} | {path.stem for path in sources(".", "tests", "benchmarks", "examples", "tools")}
+    own = {"pipeline"} | {path.stem for path in sources(".", "tests", "benchmarks", "examples", "tools", "training")}
     found = (one for path in paths for one in imports_of(path))
     return [one for one in found if one.package not in own | sys.stdlib_module_names]

@@ -26,7 +26,7 @@ LAYERS = (
     {"providers"},
     {"pdf"},
     {"ledger"},
-    {"text"},
+    {"text", "prefilter"},
     {"store", "selection"},
     {"workspace", "files", "config"},
     {"records", "errors", "processes", "clock", "words", "page_template"},

@@ -18,7 +18,10 @@ from source_imports import Import, sources, third_party
 from pipeline.config import ROOT
 
 # Packages whose import name is not their own name.
-IMPORT_NAMES = {"pyyaml": "yaml", "python-dotenv": "dotenv", "pymupdf-lite": "pymupdf", "dask": "distributed"}
+IMPORT_NAMES = {
+    "pyyaml": "yaml", "python-dotenv": "dotenv", "pymupdf-lite": "pymupdf", "dask": "distributed",
+    "scikit-learn": "sklearn",
+}  # fmt: skip
 # Packages that no file imports, and what they are for.
 NOT_IMPORTED = {
     "accelerate": "transformers.Trainer needs it",
@@ -32,8 +35,11 @@ NOT_IMPORTED = {
 COMES_WITH = {"tokenizers": "transformers", "unsloth": "installed as its own instructions say, on a GPU"}
 
 BASE = "requirements.txt"
-EXTRAS = {name: f"requirements-{name}.txt" for name in ("plots", "cluster", "local", "training", "evaluation")}
-COMMAND_EXTRAS = ("plots", "cluster", "local", "evaluation")  # that the commands use; the others are for notebooks
+EXTRAS = {
+    name: f"requirements-{name}.txt" for name in ("plots", "cluster", "local", "training", "evaluation", "prefilter")
+}
+# Those that the commands use; the others are for notebooks and training scripts.
+COMMAND_EXTRAS = ("plots", "cluster", "local", "evaluation", "prefilter")
 DEV = "requirements-dev.txt"
 
 
@@ -75,7 +81,7 @@ def test_the_commands_need_only_the_base_requirements() -> None:
 
 def test_everything_else_is_declared_too() -> None:
     known = import_names(BASE, DEV, *EXTRAS.values()) | COMES_WITH.keys()
-    imports = third_party(sources("tests", "benchmarks", "examples", "tools"))
+    imports = third_party(sources("tests", "benchmarks", "examples", "tools", "training"))
     missing = [one for one in imports if one.package not in known]
     assert not missing, listed(missing)
 
@@ -85,7 +91,7 @@ def test_everything_else_is_declared_too() -> None:
     [
         (BASE, ["pipeline", "."]),
         *((EXTRAS[name], ["pipeline", "."]) for name in COMMAND_EXTRAS),
-        (EXTRAS["training"], ["examples"]),
+        (EXTRAS["training"], ["examples", "training"]),
         (DEV, ["tests", "benchmarks", "examples", "tools"]),
     ],
 )

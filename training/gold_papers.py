@@ -5,6 +5,9 @@
 Each document becomes `fold-<number>/<doc_id>.pdf`, a page of text for each gold page. Folds are those of corpus.py.
 """
 
+# PyMuPDF has no types:
+# mypy: disallow-untyped-calls=False
+
 from __future__ import annotations
 
 import argparse

@@ -52,7 +52,8 @@ class Estimate:
 class Quote:
     """A plan and what it costs. `again`: the part that replaces earlier questions. `limit`: of the queue, in tokens.
 
-    `rounds`: how often the queue has to be filled. `over_budget`: why MAX_COST_USD does not allow the plan.
+    `left_out`: what the questions would cost that the prefilter leaves out; only in a dry run. `rounds`: how often the
+    queue has to be filled. `over_budget`: why MAX_COST_USD does not allow the plan.
     """
 
     process: str
@@ -60,6 +61,7 @@ class Quote:
     plan: Plan
     estimate: Estimate
     again: Estimate
+    left_out: Estimate
     limit: int | None
     rounds: int
     over_budget: str | None
@@ -82,6 +84,7 @@ def quote(run: StageRun, plan: Plan) -> Quote:
         plan=plan,
         estimate=priced(plan.to_send, plan.tokens),
         again=priced(plan.asked_again.total(), plan.again_tokens),
+        left_out=priced(plan.left_out, plan.tokens_left_out),
         limit=limit,
         rounds=queue_rounds(waiting, limit),
         over_budget=over_budget(run.ledger, run.config),

@@ -27,11 +27,13 @@ class DocumentQuestions:
     """The questions about the selected pages of one document.
 
     `open_pages`: all its pages that may be asked about, now or when the previous stage has finished them.
+    `left_out`: the questions about selected pages that the prefilter leaves out. These pages are not open.
     """
 
     source: str
     asks: list[Ask]
     open_pages: set[int]
+    left_out: list[Ask] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Plan:
     `documents` and `pages` count those with something to send, `tokens` the input tokens of that.
     `tokens_by_batch`: input tokens of each new request file. `asked_again`: requests that replace a question that was
     asked before, by reason, `again_tokens` their input tokens, `paid_again` those whose answer was or will be paid for.
+    `left_out` questions, about `pages_left_out` pages, are not asked because of the prefilter. `tokens_left_out`: their
+    input tokens, which only a dry run counts, because that takes time.
     """
 
     answered: int = 0
@@ -62,6 +66,9 @@ class Plan:
     asked_again: Counter[str] = field(default_factory=Counter)
     again_tokens: int = 0
     paid_again: int = 0
+    left_out: int = 0
+    pages_left_out: int = 0
+    tokens_left_out: int = 0
     first: Ask | None = None
 
     @property
@@ -119,6 +126,10 @@ class _Planner:
             self._ledger.documents.mark_outdated(self._run.process, document.source)
         self._made.pages += len(self._counted_pages)
         self._made.documents += bool(self._counted_pages)
+        self._made.left_out += len(document.left_out)
+        self._made.pages_left_out += len({ask.page for ask in document.left_out})
+        if self._options.dry:
+            self._made.tokens_left_out += sum(map(self._run.requests.tokens, document.left_out))
 
     def _obsolete(self, document: DocumentQuestions) -> list[tuple[int, int]]:
         """The (page, part) that are not asked any more: the page is gone or was cut into other parts."""

@@ -11,6 +11,7 @@ from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.ledger import Ledger
 from pipeline.ledger.batches import Batch
+from pipeline.prefilter import Prefilter, make_prefilter
 from pipeline.providers import BatchProvider, check_provider, make_provider
 from pipeline.stages import Stage, get_stage
 from pipeline.workspace import Workspace
@@ -41,6 +42,11 @@ class Session:
     def provider(self) -> BatchProvider:
         """Created when it is needed: reading the ledger needs neither a key nor the client library."""
         return make_provider(self.config, self.workspace, self.clock)
+
+    @cached_property
+    def prefilter(self) -> Prefilter | None:
+        """Decides which pages need no question. None if it is off."""
+        return make_prefilter(self.config, self.workspace)
 
     def lock(self) -> AbstractContextManager[None]:
         """Held while planning, submitting or collecting, never while waiting. Raises LockedError."""

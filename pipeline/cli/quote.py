@@ -12,6 +12,7 @@ def print_quote(quote: Quote) -> None:
     if not plan.to_send:
         states = f"{plan.answered:,} answered, {plan.in_progress:,} in progress, {plan.given_up:,} given up"
         print(f"{process}: nothing to send ({states})")
+        _print_left_out(quote)
         return
     print(
         f"{process}: {counted(plan.to_send, 'request')} for {counted(plan.pages, 'page')} of "
@@ -22,12 +23,21 @@ def print_quote(quote: Quote) -> None:
         print(f"  {line}")
     if quote.limit is not None:
         print(f"  queue   {counted(quote.rounds, 'round')} of up to {quote.limit:,} input tokens")
+    _print_left_out(quote)
     if quote.over_budget:
         print("  limit   this is over MAX_COST_USD")
     for reason, count in plan.asked_again.most_common():
         print(f"  again   {counted(count, 'request')} for pages that were asked before ({reason})")
     if plan.asked_again and quote.again.cost:
         print(f"          asking them again costs about {_cost_range(quote.again)}")
+
+
+def _print_left_out(quote: Quote) -> None:
+    """What the prefilter saves. Only a dry run counts the tokens, and so knows the price."""
+    plan = quote.plan
+    if plan.left_out:
+        saved = f", which saves {_cost_range(quote.left_out)}" if plan.tokens_left_out and quote.left_out.cost else ""
+        print(f"  skipped {counted(plan.pages_left_out, 'page')} because of PREFILTER{saved}")
 
 
 def _estimate_lines(estimate: Estimate) -> list[str]:

@@ -61,6 +61,15 @@ class Asks:
         """What a document asks now in one stage, in the order of its pages."""
         return list(self._select("process = ? AND source = ? ORDER BY page, part", process, source))
 
+    def kept_pages(self, process: str, source: str) -> set[int]:
+        """The pages of a document with a question that has an answer, or was sent and may get one."""
+        query = (
+            "SELECT DISTINCT page FROM ask JOIN attempt USING (key, process, generation) JOIN batch ON batch.id = batch"
+            " WHERE ask.process = ? AND source = ?"
+            " AND (outcome = 'ok' OR (outcome IS NULL AND state NOT IN ('written', 'uploaded')))"
+        )
+        return {int(page) for (page,) in self._db.all(query, process, source)}
+
     def with_key(self, process: str, key: str) -> CurrentAsk | None:
         """A current ask with this key, of the newest generation, or None if no page asks it now."""
         return next(self._select("key = ? AND process = ? ORDER BY generation DESC LIMIT 1", key, process), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from pipeline.config import Config
@@ -11,6 +11,7 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.asks import CurrentAsk
 from pipeline.ledger.documents import Failure
 from pipeline.ledger.state import AskState, Attempt, ask_state
+from pipeline.prefilter import PREFILTERED
 from pipeline.records import NOT_SENT, Document, MentionPage, Page, PageText, Recipe
 from pipeline.stages import Stage
 from pipeline.stages.base import Answered
@@ -23,11 +24,16 @@ Part = tuple[Chunk, AskState]
 class DocumentBuilder:
     """Adds the pages of one document one by one.
 
-    `before`: the document after the previous stage. `failures`: the questions that were given up.
+    `before`: the document after the previous stage. `prefiltered`: the pages that the prefilter skips, if they are not
+    answered and not in progress. `failures`: the questions that were given up.
     """
 
-    def __init__(self, stage: Stage, text: PageText, before: Document | None, ledger: Ledger, config: Config) -> None:
+    def __init__(
+        self, stage: Stage, text: PageText, before: Document | None, ledger: Ledger, config: Config,
+        prefiltered: Collection[int] = (),
+    ) -> None:  # fmt: skip
         self._stage, self._text, self._before, self._config = stage, text, before, config
+        self._prefiltered = prefiltered
         self._recipe = cache(ledger.asks.recipe)
         self.failures: list[Failure] = []
         self.document = Document(source=text.source, process=stage.process, text_sha256=text.digest())
@@ -56,7 +62,8 @@ class DocumentBuilder:
         found = self._before.page(page.page) if self._before else None
         asked = self._asked.get(page.page)
         if not asked:
-            return self._stage.obstacle(page, self._before, self._config.skip_pages) or NOT_SENT, found
+            obstacle = self._stage.obstacle(page, self._before, self._config.skip_pages)
+            return obstacle or (PREFILTERED if page.page in self._prefiltered else NOT_SENT), found
         # The ledger has all parts of a page or none, so these are all. A page that was asked is merged even if the
         # settings would skip it now.
         obstacle = self._stage.obstacle(page, self._before, ())
@@ -64,6 +71,8 @@ class DocumentBuilder:
             return obstacle, found
         chunks = [self._chunk(page, found, ask) for ask in asked]
         states = [ask_state(self._attempts[page.page, ask.part], self._config.max_attempts) for ask in asked]
+        if page.page in self._prefiltered and not any(state.state in ("answered", "in_progress") for state in states):
+            return PREFILTERED, found
         if None in chunks:
             return NOT_SENT, found
         if any(state.state in ("to_send", "in_progress") for state in states):

@@ -153,17 +153,21 @@ class Merger:
     def _stamp(self, process: str, source: str) -> str:
         """Changes whenever something changes that the document is built from, apart from the ledger's answers.
 
-        With other SKIP_PAGES the status of pages that were not sent is different.
+        With other SKIP_PAGES or another prefilter the status of pages that were not sent is different.
         """
         workspace, config = self.session.workspace, self.session.config
         stamp = f"{file_stamp(workspace.text(source))} {sorted(config.skip_pages)}"
-        previous = get_stage(process).previous
-        return f"{stamp} {file_stamp(workspace.document(previous, source))}" if previous else stamp
+        previous, prefilter = get_stage(process).previous, self.session.prefilter
+        if previous:
+            return f"{stamp} {file_stamp(workspace.document(previous, source))}"
+        return f"{stamp} {prefilter.stamp(source)}" if prefilter else stamp
 
     def _build(self, process: str, source: str) -> _Pending:
         stage, text = get_stage(process), load_text(self.session.workspace, source)
         before = self.document(stage.previous, text) if stage.previous else None
-        builder = DocumentBuilder(stage, text, before, self.session.ledger, self.session.config)
+        prefilter = self.session.prefilter
+        prefiltered = prefilter.decided(text) if prefilter and stage.previous is None else ()
+        builder = DocumentBuilder(stage, text, before, self.session.ledger, self.session.config, prefiltered)
         document = builder.build()
         state = State(Counter(document.page_status.values()), builder.failures)
         content = document.model_dump_json(indent=2).encode() + b"\n"

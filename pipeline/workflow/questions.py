@@ -10,8 +10,9 @@ from pipeline.batches.session import Session, StageRun
 from pipeline.errors import StageOrderError
 from pipeline.ledger import Ledger
 from pipeline.pdf.discover import refreshed
+from pipeline.prefilter import Prefilter
 from pipeline.processes import earlier_processes
-from pipeline.records import NOT_SENT, Document, ManifestEntry
+from pipeline.records import NOT_SENT, Document, ManifestEntry, PageText
 from pipeline.selection import Selection
 from pipeline.stages.base import AskRules
 from pipeline.store import load_text
@@ -64,11 +65,12 @@ class Readiness:
 
 
 def document_questions(
-    session: Session, run: StageRun, selection: Selection, readiness: Readiness
+    session: Session, run: StageRun, selection: Selection, readiness: Readiness, prefilter: Prefilter | None = None
 ) -> Generator[DocumentQuestions]:
     """Read new papers, update the earlier stages, and ask about the selected pages, document by document.
 
     This is one pass: the first questions are known while later papers are still being read. `readiness` is filled in.
+    `prefilter`: leaves out pages of the first stage. The later stages ask only about pages that the first has answered.
     Raises StageOrderError if the previous stage has not answered anything, InputError.
     """
     stage, rules = run.stage, AskRules.of(session.config, run.requests.recipe.max_page_tokens)
@@ -82,12 +84,24 @@ def document_questions(
         before = merger.document(stage.previous, text) if stage.previous else None
         readiness.add_previous(before, selection)
         asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
-        readiness.asks += len(asks)
         obstacles = {page.page: stage.obstacle(page, before, rules.skip) for page in text.pages}
         open_pages = {page for page, obstacle in obstacles.items() if obstacle in (None, NOT_SENT)}
-        yield DocumentQuestions(entry.source, asks, open_pages)
+        left_out: set[int] = set()
+        if prefilter and stage.previous is None:
+            left_out = _left_out(session.ledger, prefilter, run.process, text, open_pages)
+        wanted = [ask for ask in asks if ask.page not in left_out]
+        readiness.asks += len(wanted)
+        yield DocumentQuestions(
+            entry.source, wanted, open_pages - left_out, [ask for ask in asks if ask.page in left_out]
+        )
     if stage.previous:
         readiness.check(run.process, stage.previous)
+
+
+def _left_out(ledger: Ledger, prefilter: Prefilter, process: str, text: PageText, open_pages: set[int]) -> set[int]:
+    """The pages that the prefilter skips, but for those that have an answer or may get one: it is paid for."""
+    undecided = open_pages - ledger.asks.kept_pages(process, text.source)
+    return undecided & prefilter.decide(text) if undecided else set()
 
 
 def _noted(entries: Iterable[ManifestEntry], readiness: Readiness) -> Iterator[ManifestEntry]:

@@ -73,6 +73,7 @@ def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Repor
     with session.lock():
         upgrade_asks(session)
         files = find_result_files(run, names)
+        # Without the prefilter: there may be answers about pages that it would leave out.
         with closing(document_questions(session, run, Selection(), Readiness())) as documents:
             make_current(run, documents)
         report.collected = import_results(run, files)

@@ -48,7 +48,7 @@ def run_stage(session: Session, process: str, options: RunOptions) -> Report:
         upgrade_asks(session)
         unsent = unsent_pages(session.ledger)
         readiness = Readiness(watched={source for _, source in unsent})
-        with closing(document_questions(session, run, options.selection, readiness)) as documents:
+        with closing(document_questions(session, run, options.selection, readiness, session.prefilter)) as documents:
             planning = PlanOptions(options.again, options.dry_run)
             report.plan = plan(run, documents, planning, lambda made: _agree(run, made, options))
         report.blocked = readiness.pending
