@@ -30,8 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--format", choices=FORMATS, default="openai", help=help_format)
     help_reviewed = "use only pages that a person has marked as complete (default: also pages with final labels)"
     made.add_argument("--only-reviewed", action="store_true", help=help_reviewed)
+    help_process = (
+        "extraction: pages and their mentions; judge: mentions that the extraction found, and whether they are valid; "
+        "its rows go to finetune/judge (default: extraction)"
+    )
+    made.add_argument("--process", choices=("extraction", "judge"), default="extraction", help=help_process)
     options = made.parse_args(argv)
-    return guarded(lambda: _generate(options))
+    return guarded(lambda: _generate_judge(options) if options.process == "judge" else _generate(options))
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -59,6 +64,22 @@ def _generate(options: argparse.Namespace) -> int:
     print(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
         print("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
+    return OK
+
+
+def _generate_judge(options: argparse.Namespace) -> int:
+    from pipeline.config import SPLITS, load_config
+    from pipeline.finetune.generate_judge import generate_judge
+    from pipeline.workspace import Workspace
+
+    config = load_config(options.config)
+    generated = generate_judge(config, Workspace(config.output_dir), options.format, options.only_reviewed)
+    for split in SPLITS:
+        valid, invalid = generated.verdicts[split, True], generated.verdicts[split, False]
+        print(f"{split}: {counted(generated.rows[split], 'row')}, {valid:,} valid and {invalid:,} invalid mentions")
+    for reason, count in sorted(generated.left_out.items()):
+        print(f"left out: {counted(count, 'page')} ({reason})")
+    print(f"Written to {generated.folder}")
     return OK
 
 

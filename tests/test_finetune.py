@@ -21,7 +21,7 @@ from server_answers import verdict
 from pipeline.config import ROOT, SPLITS
 from pipeline.finetune import FORMATS
 from pipeline.finetune.examples import TrainingPage, examples
-from pipeline.finetune.generate import split_of
+from pipeline.finetune.splits import split_of
 from pipeline.processes import FIRST
 from pipeline.records import CLASS_FIELDS, Dataset, Page
 from pipeline.stages import get_stage

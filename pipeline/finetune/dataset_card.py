@@ -105,14 +105,14 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
     ]
     mentions = [f"### {name.capitalize()}\n\n{_by_split(counts, name)}" for name, counts in card.mentions.items()]
     parts = [
-        _front_matter(),
+        front_matter(),
         "# Dataset mentions: training data\n",
         f"Each row is a page, or a part of a long page, in the format `{form}`. It consists of the system prompt\n"
         "(`system_prompt.md`), the text of the page, and the extraction answer. Line N of `SPLIT.sources.jsonl`\n"
         "has the document and page of line N of `SPLIT.jsonl`, who labelled it, and as `unlabelled` the fields that\n"
         "nobody has labelled in at least one of its mentions: the answer has a default there. Documents are assigned\n"
         "to splits by the hash of their PDF.\n",
-        _table(("split", "documents", "positive rows", "negative rows"), splits),
+        table(("split", "documents", "positive rows", "negative rows"), splits),
         "## Rows by labeller\n",
         "`pipeline`: labelled by models. `person:NAME`: NAME has labelled all mentions of the page; NAME is a person,\n"
         "or stands for imported gold labels. `pipeline+person:NAME`: NAME has labelled some mentions of the page.\n",
@@ -125,14 +125,14 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
         else "There is no histogram of tokens, because matplotlib was not installed when this card was written.\n",
         "Tokens are counted with o200k_base. The tokenizers of other models give other counts.\n",
         "## Models\n",
-        _table(
+        table(
             ("stage", "model", "prompt (SHA-256)", "documents"),
             [(*model, count) for model, count in sorted(card.models.items())],
         ),
         f"All answers for these documents cost ${card.cost_usd:.4f}. Answers with an unknown price are not included.\n",
         f"Documents without final labels: {card.without_final_labels}. All rows of these are `person:NAME`.\n",
         "## Left out\n",
-        _table(("pages", "reason"), [(count, reason) for reason, count in sorted(card.left_out.items())]),
+        table(("pages", "reason"), [(count, reason) for reason, count in sorted(card.left_out.items())]),
         f"Parts without a mention, of long pages with mentions: {card.left_out_parts}.\n",
         *_about_vague_mentions(card.min_specificity),
     ]
@@ -145,7 +145,7 @@ def _about_vague_mentions(minimum: str) -> list[str]:
     return [f"Mentions that are vaguer than `{minimum}` do not count (MIN_SPECIFICITY).\n"]
 
 
-def _front_matter() -> str:
+def front_matter() -> str:
     """The header in YAML that tells dataset hubs the file of each split."""
     files = "\n".join(
         f"  - split: {'validation' if split == 'valid' else split}\n    path: {split}.jsonl" for split in SPLITS
@@ -155,10 +155,10 @@ def _front_matter() -> str:
 
 def _by_split(counts: Counter[tuple[str, str]], name: str) -> str:
     values = sorted({value for _, value in counts})
-    return _table((name, *SPLITS), [(value, *(counts[split, value] for split in SPLITS)) for value in values])
+    return table((name, *SPLITS), [(value, *(counts[split, value] for split in SPLITS)) for value in values])
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table. Names of models and annotators cannot break it or add markup."""
     if not rows:
         return "None.\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.finetune import Format
@@ -19,13 +20,18 @@ def row(example: Example, system: str, form: Format) -> dict[str, Any]:
     """
     question = get_stage(FIRST).content(whole_page(Page(page=example.page, text=example.text)))
     answer = example.answer.model_dump_json()
+    return formatted(system, question, answer, form, provenance(example))
+
+
+def formatted(system: str, question: str, answer: str, form: Format, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The same from its texts. `origin`: the keys that say where the row comes from."""
     if form == "openai":
         messages = [("system", system), ("user", question), ("assistant", answer)]
         return {"messages": [{"role": role, "content": content} for role, content in messages]}
     if form == "sharegpt":
         turns = [("system", system), ("human", question), ("gpt", answer)]
-        return {"conversations": [{"from": who, "value": value} for who, value in turns], **provenance(example)}
-    return {"instruction": system, "input": question, "output": answer, **provenance(example)}
+        return {"conversations": [{"from": who, "value": value} for who, value in turns], **origin}
+    return {"instruction": system, "input": question, "output": answer, **origin}
 
 
 def provenance(example: Example) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import Example, PageFilter, PageRules, TrainingPage, examples
 from pipeline.finetune.formats import row, sources_row
 from pipeline.finetune.negatives import NegativeSampler
+from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL
 from pipeline.records import Document, ManifestEntry
 from pipeline.review.labels import load_labels
@@ -154,17 +154,3 @@ class _Generator:
                 left_out["near-duplicate of a page in valid or test"] += 1
             else:
                 yield checked
-
-
-def split_of(sha256: str, shares: Mapping[Split, float], seed: int) -> Split:
-    """The split of a document. It depends on the hash of its PDF only, so no other paper and no name can change it.
-
-    `shares`: relative sizes of the splits; their sum need not be 1.
-    """
-    position = int(hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()[:13], 16) / 16**13
-    position *= sum(shares.get(split, 0.0) for split in SPLITS)
-    for split in SPLITS:
-        position -= shares.get(split, 0.0)
-        if position < 0:
-            return split
-    return SPLITS[0]
