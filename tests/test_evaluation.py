@@ -20,7 +20,7 @@ from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
 from server import Server
-from server_answers import dataset_names, verdict
+from server_answers import dataset_names, labels, verdict
 from test_review import CHROMIUM
 
 import pipeline.evaluation
@@ -175,6 +175,20 @@ def test_breakdown_by_field(done: Project) -> None:
     assert by["properly_named"]["mention"]["gold"] == 2 and by["vague_generic"]["mention"]["gold"] == 2
     assert sum(row["mention"]["predicted"] for row in by.values() if "mention" in row) == 3
     assert by["properly_named"]["mention"]["recall"]["value"] == 0.5
+
+
+def test_vague_mentions_can_be_left_out_on_both_sides(done: Project) -> None:
+    gold = gold_of(done)
+    everything = evaluated(done, f"--gold {gold} --process extraction")
+    assert everything["min_specificity"] == "vague_generic"
+    done.configure(MIN_SPECIFICITY="properly_named")
+    printed = printed_by(done, f"--gold {gold} --process extraction")
+    assert "Mentions that are vaguer than properly_named are left out (MIN_SPECIFICITY)." in printed
+    named = report(done)
+    assert named["evaluated"]["mentions"] == 2, "the two vague ones of the gold are left out"
+    clear = [name for name in ("Korvian Household Survey", "Barley Price Panel", "Lake Fishing Survey")
+             if labels("extraction", name)["specificity"] == "properly_named"]  # fmt: skip
+    assert counts(named, "extraction", "mention")[2] == len(clear) < 3
 
 
 def test_pages_outside_of_the_gold_and_pages_without_an_answer(project: Project, server: Server) -> None:

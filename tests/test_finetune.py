@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -16,14 +16,14 @@ from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
 from server import Server
-from server_answers import verdict
+from server_answers import labels, verdict
 
 from pipeline.config import ROOT, SPLITS
 from pipeline.finetune import FORMATS
 from pipeline.finetune.examples import TrainingPage, examples
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FIRST
-from pipeline.records import CLASS_FIELDS, Dataset, Page
+from pipeline.records import CLASS_FIELDS, Dataset, Page, Specificity, is_specific
 from pipeline.stages import get_stage
 from pipeline.stages.extraction import ExtractionAnswer
 from pipeline.text.grounding import PageIndex, Span
@@ -415,3 +415,18 @@ def test_the_card_has_no_histogram_without_matplotlib(project: Project) -> None:
     card = (project.output / "finetune" / "README.md").read_text()
     assert "There is no histogram of tokens, because matplotlib was not installed" in card
     assert "tokens.png" not in card and not (project.output / "finetune" / "tokens.png").exists()
+
+
+def test_vague_mentions_can_be_left_out(project: Project) -> None:
+    assert labels("reasoning", GOOD)["specificity"] == "vague_generic"
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    assert by_page(project)["One"].data_mentions
+    project.configure(MIN_SPECIFICITY="descriptive_but_unnamed")
+    assert rows(project) == [], "the page has become a negative, and there is no positive beside it"
+    assert "`descriptive_but_unnamed` do not count" in (project.output / "finetune" / "README.md").read_text()
+
+
+def test_a_mention_without_a_specificity_is_never_left_out() -> None:
+    order = get_args(Specificity)
+    assert [is_specific(one, order[1]) for one in (*order, None)] == [True, True, False, True]
