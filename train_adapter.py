@@ -54,7 +54,7 @@ def _train(options: argparse.Namespace) -> int:
     print(training.description, flush=True)
     best = training.run(options.start_from)
     print(f"Epoch {best.epoch} is kept: {best.score}")
-    if best.test:
+    if best.test.rows:
         print(f"On the rows of test.jsonl: {best.test}")
     if best.says_nothing:
         raise InputError(

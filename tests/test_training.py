@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from conftest import Project
 
+from pipeline.config import ROOT
 from pipeline.errors import ConfigError, InputError
 from pipeline.training.recipe import require_packages
 from pipeline.training.rows import EMPTY, RowTokenizer, TokenRow, batches, read_rows
-from pipeline.training.scoring import NameScore, names, score_rows
+from pipeline.training.scoring import NameScore, names, score_answers
 
 FIELDS = ("harmonized_name", "acronym", "producer", "year", "data_type")
 
@@ -128,7 +129,7 @@ def test_precision_and_recall_of_names() -> None:
     said = {"one": answer("A Survey", "B Survey"), "two": EMPTY, "three": "{", "four": answer("C Survey")}
     wanted = {"one": answer("A Survey"), "two": answer("B Survey"), "three": answer("C Survey"), "four": EMPTY}
     rows = [[{"role": "user", "content": name}, {"role": "assistant", "content": wanted[name]}] for name in said]
-    score = score_rows(rows, lambda question: said[question[0]["content"]])
+    score = score_answers(rows, [said[row[0]["content"]] for row in rows])
     assert (score.rows, score.right, score.said, score.expected) == (4, 1, 3, 3)
     assert (score.said_nothing, score.invalid) == (1, 1)
     assert score.precision == score.recall == score.f1 == pytest.approx(1 / 3)
@@ -155,3 +156,63 @@ def test_the_command_without_rows_says_what_to_do(project: Project) -> None:
     printed = project.run("train_adapter.py", expect=1)
     assert "generate_finetune_data.py" in printed or "pip install" in printed
     assert "Traceback" not in printed
+
+
+# Training. Needs the packages of requirements-training.txt, which the other tests do not.
+
+PAGES = {
+    "We use the Korvian Household Survey here.": "Korvian Household Survey",
+    "Prices come from the Barley Price Panel of 2010.": "Barley Price Panel",
+    "This page is about theory alone. There is a lemma.": None,
+    "The Ministry of Labour gave advice on the survey.": None,
+}
+
+
+def write_rows(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    system = (ROOT / "prompts" / "extraction_finetuned.md").read_text().strip()
+    lines = []
+    for text, name in PAGES.items():
+        said = json.loads(answer(name) if name else EMPTY)
+        for mention in said["data_mentions"]:
+            mention["mentioned_in"] = text
+        turns = (("system", system), ("user", f"<page>\n{text}\n</page>"), ("assistant", json.dumps(said)))
+        lines.append(json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n")
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+
+
+@pytest.mark.slow
+def test_an_adapter_is_trained_converted_and_used(project: Project) -> None:
+    """Four pages are learned by heart, so that the converted adapter must give their answers."""
+    pytest.importorskip("torch")
+    pytest.importorskip("xllamacpp")
+    write_rows(project.output / "finetune")
+    printed = project.run("train_adapter.py --epochs 16 --learning-rate 2e-3 --valid-rows 4")
+    assert "Training on 2 rows with mentions and 2 without" in printed
+    assert re.search(r"Epoch \d+ is kept: F1 1.000", printed), printed[-2000:]
+    assert "On the rows of test.jsonl: F1 1.000" in printed
+    folder = project.output / "adapter"
+    assert json.loads((folder / "adapter.json").read_text())["page_tokens"] < 30
+    project.configure(PROVIDER="local", LOCAL_MODEL="smollm2-135m-instruct", LOCAL_ADAPTER=f"{folder}/adapter.gguf")
+    project.paper("a.pdf", *PAGES)
+    project.run("run_batch.py --process extraction")
+    found = {
+        page["page"]: [one["raw_name"] for passage in page["data_mentions"] for one in passage["datasets"]]
+        for page in project.document("extraction", "a")["pages"]
+    }
+    assert found == {1: ["Korvian Household Survey"], 2: ["Barley Price Panel"], 3: [], 4: []}
+    again = project.run("train_adapter.py --epochs 16 --learning-rate 2e-3 --valid-rows 4")
+    assert "Epoch" in again, "the training is finished, and only measured again"
+
+
+@pytest.mark.slow
+def test_a_model_that_learned_to_say_nothing_is_refused(project: Project) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("xllamacpp")
+    write_rows(project.output / "finetune")
+    train = project.output / "finetune" / "train.jsonl"
+    rows = train.read_text().splitlines()
+    train.write_text("\n".join([rows[0], *rows[2:] * 40]) + "\n")
+    printed = project.run("train_adapter.py --epochs 1 --learning-rate 2e-3 --valid-rows 4", expect=1)
+    assert "names nothing on any page that was kept apart" in printed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,7 +24,8 @@ class AdapterCard(BaseModel):
 
     `base_sha256`: of the GGUF file of its base model. `prompt`: name of the prompt file. `page_tokens`: longest part of
     a page, as MAX_PAGE_TOKENS counts. `max_items`, `max_text`: longest list, and most characters of a text, in an
-    answer.
+    answer. `decision_bias`: added to the logit of `decision_token`, with which a list of mentions begins, because a
+    model that saw about as many pages with mentions as without says "nothing" too often or too rarely elsewhere.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -35,6 +37,15 @@ class AdapterCard(BaseModel):
     page_tokens: int | None = Field(default=None, ge=50)
     max_items: int = Field(default=20, ge=1)
     max_text: int = Field(default=2000, ge=100)
+    decision_token: int | None = None
+    decision_bias: float = 0.0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Request parameters, in the form of llama.cpp."""
+        if self.decision_token is None or not self.decision_bias:
+            return {}
+        return {"logit_bias": [[self.decision_token, self.decision_bias]]}
 
 
 class Adapter(BaseModel):

@@ -82,6 +82,7 @@ class LocalProvider(BatchProvider):
     def request_format(self, prompt: Prompt) -> LocalRequests:
         """The embedded model is named by the hashes of its files, so that two models never have the same name."""
         model, limits = self._config.local_model_for(prompt.process), AnswerLimits()
+        params: dict[str, Any] = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
         if not self._config.local_base_url:
             from pipeline.providers.weights import find_weights
 
@@ -90,7 +91,7 @@ class LocalProvider(BatchProvider):
             if adapter:
                 model = f"{model}+{adapter.sha256}"
                 limits = AnswerLimits(adapter.card.max_items, adapter.card.max_text)
-        params = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
+                params |= adapter.card.params
         return LocalRequests(prompt, model, self._config.batch_endpoint, params, limits)
 
     def _adapter(self, process: str) -> Adapter | None:

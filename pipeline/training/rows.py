@@ -31,18 +31,18 @@ class RowTokenizer:
     """`tokenizer`: of the base model. `decision_weight`: of the token that decides between "nothing" and "something".
 
     It is one token among hundreds. With a weight of 1 a model learns to answer "nothing" to every page.
+    `before_decision`: the tokens before it. `decision_token`, `empty_token`: what it is for something, and for nothing.
     """
 
     def __init__(self, tokenizer: Any, decision_weight: float) -> None:
         self._tokenizer, self._decision_weight = tokenizer, decision_weight
         empty, full = (self._ids(text) for text in (EMPTY, FULL))
-        self._decision = next(place for place, pair in enumerate(zip(empty, full, strict=False)) if len(set(pair)) > 1)
+        place = next(place for place, pair in enumerate(zip(empty, full, strict=False)) if len(set(pair)) > 1)
+        self.before_decision, self.decision_token, self.empty_token = full[:place], full[place], empty[place]
 
     def row(self, messages: Sequence[dict[str, str]], unlabelled: Sequence[str]) -> TokenRow:
         """The row of a conversation whose last message is the answer. Values of `unlabelled` fields do not count."""
-        question = self._tokenizer.apply_chat_template(
-            list(messages[:-1]), tokenize=True, add_generation_prompt=True, return_dict=False
-        )
+        question = self.question(messages[:-1])
         answer = messages[-1]["content"]
         encoded = self._tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
         left_out = [match.span(1) for name in unlabelled for match in _value(name).finditer(answer)]
@@ -50,10 +50,17 @@ class RowTokenizer:
             0.0 if any(low < end and start < high for low, high in left_out) else 1.0
             for start, end in encoded["offset_mapping"]
         ]
-        if len(weights) > self._decision:
-            weights[self._decision] = self._decision_weight
+        if len(weights) > len(self.before_decision):
+            weights[len(self.before_decision)] = self._decision_weight
         end_of_turn = self._tokenizer.eos_token_id
         return TokenRow([*question, *encoded["input_ids"], end_of_turn], [*weights, 1.0])
+
+    def question(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """The tokens of a conversation, up to where the model's answer begins."""
+        tokens: list[int] = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+        return tokens
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -15,33 +15,34 @@ from pipeline.files import write_atomic
 from pipeline.processes import FIRST
 from pipeline.providers.adapters import AdapterCard
 from pipeline.providers.base import Prompt
-from pipeline.providers.embedded import EmbeddedModel
 from pipeline.providers.local import AnswerLimits, LocalRequests
 from pipeline.providers.weights import fetch_weights, find_weights
 from pipeline.stages import get_stage
 from pipeline.text.tokens import count_tokens
+from pipeline.training.answering import answers
 from pipeline.training.gguf_adapter import write_adapter
 from pipeline.training.gguf_base import load_base
 from pipeline.training.recipe import Recipe
 from pipeline.training.rows import RowTokenizer, TokenRow, read_rows
-from pipeline.training.scoring import Messages, NameScore, score_rows
+from pipeline.training.scoring import Messages, NameScore, score_answers
 from pipeline.training.trainer import CHECKPOINT, Trainer
 from pipeline.words import counted
 
+BIASES = (1.0, 2.0)  # that are tried on the deciding token, besides none
 MAX_ROW_TOKENS = 8192  # the context of the embedded model
 
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch that was kept. `score`: on rows of valid.jsonl. `test`: on those of test.jsonl, if there are any."""
+    """The epoch that was kept. `score`, `test`: on the rows of valid.jsonl and test.jsonl; 0 rows if there are none."""
 
     epoch: int
     score: NameScore
-    test: NameScore | None = None
+    test: NameScore
 
     @property
     def says_nothing(self) -> bool:
-        return (self.test or self.score).always_nothing
+        return (self.test if self.test.rows else self.score).always_nothing
 
 
 class Training:
@@ -61,8 +62,8 @@ class Training:
         everything = [messages for part in rows.values() for messages, _ in part]
         self._limits = _limits(everything)
         self._page_tokens = max(count_tokens(messages[1]["content"]) for messages in everything)
+        self._decision_token: int | None = None
         output.mkdir(parents=True, exist_ok=True)
-        self._scores: list[dict[str, Any]] = []
 
     @property
     def adapter(self) -> Path:
@@ -85,47 +86,47 @@ class Training:
         model, tokenizer = load_base(weights)
         rows = self._token_rows(tokenizer)
         trainer = Trainer(model, self._recipe, self._output, start_from / CHECKPOINT if start_from else None)
-        trainer.train(rows, lambda epoch: self._after_epoch(epoch, trainer, weights))
-        best = max(self._load_scores(), key=lambda one: (one["f1"], one["epoch"]))
+        scores = trainer.train(rows, lambda epoch: self._after_epoch(epoch, trainer, weights))
+        report = {"recipe": asdict(self._recipe), "epochs": scores}
+        write_atomic(self._output / "training.json", json.dumps(report, indent=2).encode() + b"\n")
+        # Without rows that were kept apart, the last epoch is the best guess.
+        best = max(scores, key=lambda one: (one["f1"], one["epoch"]))
         shutil.copy(self._epoch_file(best["epoch"]), self.adapter)
-        write_atomic(self.adapter.with_suffix(".json"), self._card().model_dump_json(indent=2).encode() + b"\n")
-        test = self._score(weights, self.adapter, self._held_out["test"]) if self._held_out["test"] else None
-        return Best(best["epoch"], NameScore(**best["score"]), test)
+        biased = {0.0: NameScore(**best["score"])}
+        biased |= {
+            bias: self._score(weights, self.adapter, "valid", bias) for bias in BIASES if self._held_out["valid"]
+        }
+        bias = max(biased, key=lambda one: biased[one].f1)
+        write_atomic(self.adapter.with_suffix(".json"), self._card(bias).model_dump_json(indent=2).encode() + b"\n")
+        return Best(best["epoch"], biased[bias], self._score(weights, self.adapter, "test", bias))
 
     def _token_rows(self, tokenizer: Any) -> list[TokenRow]:
         tokenized = RowTokenizer(tokenizer, self._recipe.decision_weight)
+        self._decision_token = tokenized.decision_token
         rows = [tokenized.row(messages, unlabelled) for messages, unlabelled in self._train]
         short = [row for row in rows if len(row.tokens) <= MAX_ROW_TOKENS]
         if len(short) < len(rows):
             print(f"Left out: {counted(len(rows) - len(short), 'row')} with more than {MAX_ROW_TOKENS:,} tokens")
         return short
 
-    def _after_epoch(self, epoch: int, trainer: Trainer, weights: Path) -> None:
+    def _after_epoch(self, epoch: int, trainer: Trainer, weights: Path) -> dict[str, Any]:
         write_adapter(trainer.model, self._epoch_file(epoch))
-        # Without rows that were kept apart, the last epoch is the best guess.
-        score = self._score(weights, self._epoch_file(epoch), self._held_out["valid"][: self._recipe.valid_rows])
-        scores = [one for one in self._load_scores() if one["epoch"] != epoch]
-        scores.append({"epoch": epoch, "f1": score.f1, "score": asdict(score)})
-        report = {"recipe": asdict(self._recipe), "epochs": scores}
-        write_atomic(self._output / "training.json", json.dumps(report, indent=2).encode() + b"\n")
+        score = self._score(weights, self._epoch_file(epoch), "valid", 0.0)
         print(f"\nEpoch {epoch}: {score}", flush=True)
+        return {"epoch": epoch, "f1": score.f1, "score": asdict(score)}
 
-    def _score(self, weights: Path, adapter: Path, rows: Sequence[Messages]) -> NameScore:
+    def _score(self, weights: Path, adapter: Path, split: str, bias: float) -> NameScore:
         """Let the embedded model answer, as it will be used."""
-        model = EmbeddedModel(weights, adapter)
+        rows = self._held_out[split][: self._recipe.valid_rows if split == "valid" else None]
+        if not rows:
+            return NameScore()
         stage = get_stage(FIRST)
-        prompt = Prompt(FIRST, "", stage.schema_name, stage.schema)
-        form = LocalRequests(prompt, "", "", {"temperature": 0, "max_tokens": 1024}, self._limits)
+        params = {"temperature": 0, "max_tokens": 1024, **self._card(bias).params}
+        form = LocalRequests(Prompt(FIRST, "", stage.schema_name, stage.schema), "", "", params, self._limits)
+        bodies = [form.body("", 0) | {"messages": list(messages[:-1])} for messages in rows]
+        return score_answers(rows, answers(weights, adapter, bodies))
 
-        def answer(messages: Messages) -> str:
-            body = form.body("", 0) | {"messages": list(messages)}
-            _, reply = model.complete(body)
-            choices = reply.get("choices") or [{}]
-            return str(choices[0].get("message", {}).get("content") or "")
-
-        return score_rows(rows, answer)
-
-    def _card(self) -> AdapterCard:
+    def _card(self, bias: float) -> AdapterCard:
         return AdapterCard(
             process=FIRST,
             base=self._recipe.base,
@@ -133,15 +134,12 @@ class Training:
             page_tokens=self._page_tokens,
             max_items=self._limits.max_items,
             max_text=self._limits.max_text,
+            decision_token=self._decision_token,
+            decision_bias=bias,
         )
 
     def _epoch_file(self, epoch: int) -> Path:
         return self._output / f"epoch-{epoch}.gguf"
-
-    def _load_scores(self) -> list[dict[str, Any]]:
-        path = self._output / "training.json"
-        found: list[dict[str, Any]] = json.loads(path.read_text())["epochs"] if path.exists() else []
-        return found
 
 
 def _has_mention(messages: Messages) -> bool:

@@ -6,7 +6,7 @@ Loss and token accuracy say nothing about that: a model that answers "nothing" t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +64,11 @@ class NameScore:
         )
 
 
-def score_rows(rows: Iterable[Messages], answer: Callable[[Messages], str]) -> NameScore:
-    """Let a model answer the questions of the rows, and compare."""
+def score_answers(rows: Sequence[Messages], answers: Sequence[str]) -> NameScore:
+    """Compare the answers of a model with those of the rows, whose last message is the right one."""
     score = NameScore()
-    for messages in rows:
-        score.add(messages[-1]["content"], answer(messages[:-1]))
+    for messages, answered in zip(rows, answers, strict=True):
+        score.add(messages[-1]["content"], answered)
     return score
 
 

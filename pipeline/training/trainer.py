@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -37,18 +38,19 @@ class Trainer:
         self._recipe, self._folder = recipe, folder
         self._parameters = [value for value in self.model.parameters() if value.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=recipe.learning_rate, weight_decay=0.0)
+        self._history: list[Any] = []
         self._device = next(self.model.parameters()).device.type
         if start_from:
             self._load_adapter(torch.load(start_from, weights_only=True)["adapter"])
 
-    def train(self, rows: Sequence[TokenRow], after_epoch: Callable[[int], None] = lambda epoch: None) -> None:
-        """Train for all epochs; `after_epoch` is called with the number of each finished epoch, from 1."""
-        plan = [
-            batch for epoch in range(self._recipe.epochs)
-            for batch in batches(rows, self._recipe.batch_tokens, self._recipe.seed + epoch)
-        ]  # fmt: skip
-        per_epoch = len(plan) // self._recipe.epochs
-        done = self._resume()
+    def train(self, rows: Sequence[TokenRow], after_epoch: Callable[[int], Any]) -> list[Any]:
+        """Train for all epochs. Returns what `after_epoch` returned for each of them; it gets their numbers, from 1."""
+        plan: list[list[TokenRow]] = []
+        epoch_ends: dict[int, int] = {}  # number of steps, number of the epoch
+        for epoch in range(self._recipe.epochs):
+            plan += batches(rows, self._recipe.batch_tokens, self._recipe.seed + epoch)
+            epoch_ends[len(plan)] = epoch + 1
+        done = self._resume(fingerprint := _fingerprint(rows))
         self.model.train()
         saved, tokens, started = time.monotonic(), 0, time.monotonic()
         with tqdm(total=len(plan), initial=done, desc="Training", unit=" steps") as bar:
@@ -59,12 +61,13 @@ class Trainer:
                     f"loss {loss:.3f}, {tokens / (time.monotonic() - started):.0f} tokens/s", refresh=False
                 )
                 bar.update()
-                if time.monotonic() - saved > CHECKPOINT_SECONDS or step + 1 == len(plan):
-                    self._save(step + 1)
-                    saved = time.monotonic()
-                if (step + 1) % per_epoch == 0:
-                    after_epoch((step + 1) // per_epoch)
+                if step + 1 in epoch_ends:
+                    self._history.append(after_epoch(epoch_ends[step + 1]))
                     self.model.train()
+                if step + 1 in epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save(step + 1, fingerprint)
+                    saved = time.monotonic()
+        return self._history
 
     def _step(self, batch: Sequence[TokenRow], step: int, total: int) -> float:
         for group in self._optimizer.param_groups:
@@ -77,21 +80,22 @@ class Trainer:
         self._optimizer.zero_grad()
         return float(loss)
 
-    def _save(self, step: int) -> None:
-        state = {"step": step, "recipe": asdict(self._recipe), "adapter": lora_tensors(self.model)}
-        state["optimizer"] = self._optimizer.state_dict()
+    def _save(self, step: int, rows: str) -> None:
+        state = {"step": step, "recipe": asdict(self._recipe), "rows": rows, "history": self._history}
+        state |= {"adapter": lora_tensors(self.model), "optimizer": self._optimizer.state_dict()}
         partial = self._folder / (CHECKPOINT + ".partial")
         torch.save(state, partial)
         partial.replace(self._folder / CHECKPOINT)
 
-    def _resume(self) -> int:
-        """The step to go on with: after the last checkpoint, if there is one of the same recipe."""
+    def _resume(self, rows: str) -> int:
+        """The step to go on with: after the last checkpoint, if there is one of the same recipe and the same rows."""
         path = self._folder / CHECKPOINT
         if not path.exists():
             return 0
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != asdict(self._recipe):
+        if (state["recipe"], state["rows"]) != (asdict(self._recipe), rows):
             return 0
+        self._history = state["history"]
         self._load_adapter(state["adapter"])
         self._optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
@@ -122,6 +126,14 @@ def batch_loss(model: Any, batch: Sequence[TokenRow]) -> torch.Tensor:
     losses = torch.nn.functional.cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
     share = torch.tensor(weights, device=device)
     return (losses * share).sum() / share.sum()
+
+
+def _fingerprint(rows: Sequence[TokenRow]) -> str:
+    """Hash of the rows: a checkpoint of a training on other rows must not be continued."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr((row.tokens, row.weights)).encode())
+    return digest.hexdigest()
 
 
 def _schedule(step: int, total: int, warmup: float) -> float:
