@@ -47,6 +47,8 @@ def _train(options: argparse.Namespace) -> int:
     require_packages()
     from pipeline.training.run import Training
 
+    if options.epochs < 1 or options.rank < 1 or not 0 < options.learning_rate < 1:
+        raise InputError("--epochs and --rank must be at least 1, and --learning-rate between 0 and 1.")
     config = load_config(options.config)
     recipe = Recipe(options.base, options.epochs, options.rank, options.learning_rate, valid_rows=options.valid_rows)
     data = options.data or config.output_dir / "finetune"
@@ -56,13 +58,13 @@ def _train(options: argparse.Namespace) -> int:
     print(f"Epoch {best.epoch} is kept: {best.score}")
     if best.test.rows:
         print(f"On the rows of test.jsonl: {best.test}")
-    if best.says_nothing:
+    if best.names_nothing:
         raise InputError(
             "The trained model names nothing on any page that was kept apart: use more rows with mentions, fewer "
             "negatives (NEGATIVES_PER_POSITIVE) or more epochs (--epochs), and do not use this adapter."
         )
     print(f"Written to {training.adapter}")
-    print(f"Next: set LOCAL_ADAPTER to {training.adapter} and LOCAL_MODEL to {{extraction: {options.base}}}")
+    print(f"Next: set LOCAL_ADAPTER to {training.adapter}, and 'extraction: {options.base}' under LOCAL_MODEL")
     return OK
 
 

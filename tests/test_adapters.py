@@ -83,7 +83,7 @@ def test_none_switches_the_adapter_off(tmp_path: Path) -> None:
 
 def test_an_adapter_for_another_base_is_refused(tmp_path: Path) -> None:
     config = own_adapter(tmp_path, base_sha256="0" * 64, base="other-model")
-    with pytest.raises(ConfigError, match=r"another base model: set LOCAL_MODEL to \{extraction: other-model\}"):
+    with pytest.raises(ConfigError, match=r"another base model: set 'extraction: other-model' under LOCAL_MODEL"):
         requests_of(config, "extraction")
 
 

@@ -692,3 +692,22 @@ def test_a_contradiction_is_shown_in_a_browser(browser: Any, project: Project, s
     page = open_review(browser, judged_both_ways(project, server))
     assert page.inner_text("#title") == "b, page 1"
     assert "valid on pages 1, 3, invalid on page 2" in page.inner_text(".contradiction")
+
+
+def test_a_rejected_mention_that_a_person_accepts_gets_its_classes_back(project: Project, server: Server) -> None:
+    """The last stage has cleared them, and the review page sends them as null."""
+    done = judged_both_ways(project, server)
+    text = PageText.model_validate_json((done.output / "text" / "b.json").read_bytes()).pages[1]
+    (mention,) = done.document("reasoning", "b")["pages"][1]["data_mentions"][0]["datasets"]
+    assert (mention["context"], mention["specificity"], mention["valid"]) == (None, None, False)
+    known = {name: mention[name] for name in DATASET_FIELDS}
+    start, end = mention["start"], mention["end"]
+    decision = {"decision": "accept", "start": start, "end": end, "quote": text.text[start:end], **known}
+    row = {"source": "b", "page": 2, "text_sha256": text_hash(text), "annotator": "anna", "page_complete": True}
+    row |= {"time": "2026-01-01T00:00:00Z", "mentions": [decision]}
+    import_rows(done, json.dumps(row))
+    done.run("generate_finetune_data.py --format alpaca")
+    (made,) = [one for split in SPLITS for one in split_rows(done, split) if (one["source"], one["page"]) == ("b", 2)]
+    ((dataset,),) = [passage["datasets"] for passage in json.loads(made["output"])["data_mentions"]]
+    judged = done.document("judge", "b")["pages"][1]["data_mentions"][0]["datasets"][0]
+    assert (dataset["context"], dataset["specificity"]) == (judged["context"], judged["specificity"])

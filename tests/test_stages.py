@@ -436,7 +436,7 @@ def test_reasoning_sees_the_verdict_of_the_judge_and_may_override_it() -> None:
     assert '"judge":null' in reasoning.content(about_all(page))
     judged = merged("judge", page, verdicts({"number": 1, "valid": False, "reason": "vague"}))
     assert not judged.dataset_used
-    assert '"judge":{"valid":false,"reason":"vague"}' in reasoning.content(about_all(judged))
+    assert '"judge":{"valid":false,"invalid_reason":"vague"}' in reasoning.content(about_all(judged))
     final = merged("reasoning", judged, reasoned())
     dataset = final.datasets()[0]
     assert (final.strategy, final.rubric, dataset.valid, dataset.invalid_reason) == ("s", "r", True, None)
@@ -501,7 +501,7 @@ def test_answers_of_older_versions_can_be_loaded() -> None:
 def test_reasoning_understands_the_verdicts_of_older_documents() -> None:
     page = extracted("Household Survey")
     page.datasets()[0].verdicts["judge"] = {"valid": False, "invalid_reason": "a report"}
-    assert '"judge":{"valid":false,"reason":"a report"}' in get_stage("reasoning").content(about_all(page))
+    assert '"judge":{"valid":false,"invalid_reason":"a report"}' in get_stage("reasoning").content(about_all(page))
 
 
 def test_name_cannot_close_the_datasets_block() -> None:
@@ -575,3 +575,19 @@ def test_acronym_is_located_where_the_name_is_in_the_context() -> None:
         .datasets()
     )
     assert (found.raw_name, found.grounding) == ("KHP", "exact")
+
+
+def test_question_of_the_reasoning_is_the_same_for_answers_of_older_versions() -> None:
+    """Otherwise the paid answers of an older folder would no longer count."""
+    stage, page = get_stage("reasoning"), extracted("Household Survey")
+    dataset = page.datasets()[0]
+    for older, newer in (
+        ({"valid": True, "invalid_reason": None}, {"valid": True, "reason": "named", "note": None}),
+        ({"valid": False, "invalid_reason": "a report"}, {"valid": False, "reason": "a report", "note": None}),
+        ({"valid": False, "invalid_reason": "no reason given"}, {"valid": False, "reason": "", "note": None}),
+    ):
+        hashes = set()
+        for verdict in (older, newer):
+            dataset.verdicts["judge"] = verdict
+            hashes.add(stage.input_hash(about_all(page), 1))
+        assert len(hashes) == 1

@@ -40,7 +40,7 @@ class DatasetCard:
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     mentions: dict[str, Counter[tuple[str, str]]] = field(
-        default_factory=lambda: {name: Counter() for name in CLASS_FIELDS}
+        default_factory=lambda: {name: Counter() for name in CLASS_FIELDS if name != "relevance"}  # it is never taught
     )
     documents: Counter[str] = field(default_factory=Counter)
     tokens: Counter[tuple[str, int]] = field(default_factory=Counter)

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.records import DATASET_FIELDS, NOT_SENT, SPECIFICITIES, Dataset, Document, Page, PageText, is_specific
+from pipeline.records import (
+    CLASS_FIELDS,
+    DATASET_FIELDS,
+    NOT_SENT,
+    SPECIFICITIES,
+    Dataset,
+    Document,
+    Page,
+    PageText,
+    is_specific,
+)
 from pipeline.review.labels import FINISHED, LabelledPage, PageLabel, apply_label, text_hash
 from pipeline.stages.extraction import ExtractedDataset, ExtractedPassage, ExtractionAnswer
 from pipeline.text.chunks import cut
@@ -169,8 +179,11 @@ def _answer(datasets: list[Dataset], text: str, start: int, end: int) -> Extract
     by_sentence: dict[tuple[int, int], list[ExtractedDataset]] = {}
     for dataset in sorted(datasets, key=lambda dataset: (dataset.start or 0, dataset.end or 0)):
         sentence = max(start, dataset.sent_start or 0), min(end, dataset.sent_end or 0)
+        labelled = dataset.labelled_fields()
+        # A class without a value is one that nobody has labelled: the schema of the answer does not allow null.
+        fields = {name: value for name, value in labelled.items() if value is not None or name not in CLASS_FIELDS}
         # No stage reviews `relevance`, so a model must not learn the guesses of the extraction.
-        fields = dataset.labelled_fields() | {"relevance": None}
+        fields["relevance"] = None
         extracted = ExtractedDataset(raw_name=" ".join(dataset.raw_name.split()), **fields)
         by_sentence.setdefault(sentence, []).append(extracted)
     passages = [

@@ -46,7 +46,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
     Raises StageOrderError if there is no such page, InputError, LabelError, WorkspaceError.
     """
     made, system = JudgeGenerated(workspace.finetune / "judge"), read_prompt(config, PROMPT)
-    rules, held_out = PageRules(only_reviewed, config.min_specificity), HeldOut()
+    rules, held_out = PageRules(only_reviewed), HeldOut()
     with ExitStack() as stack:
         names = [f"{split}{kind}.jsonl" for split in SPLITS for kind in ("", ".sources")]
         files = {name: stack.enter_context(replacing(made.folder / name)) for name in names}

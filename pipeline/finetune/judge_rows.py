@@ -11,6 +11,7 @@ from pipeline.records import TEXT_FIELDS, Dataset, Document, Page, PageText
 from pipeline.review.labels import PageLabel
 from pipeline.stages.judge import Correction, Judgement, Verdict
 from pipeline.stages.judge import Judge as JudgeStage
+from pipeline.stages.verdicts import reason_in
 from pipeline.text.chunks import whole_page
 
 SAME_PLACE = 0.5  # Jaccard index of two spans that are the same mention; it is also the rule of the evaluation
@@ -86,6 +87,6 @@ def _reason(candidate: Dataset, valid: bool, judged: Sequence[Dataset]) -> str:
         if (dataset.start, dataset.end, dataset.raw_name) == (candidate.start, candidate.end, candidate.raw_name):
             for process in reversed(PROCESSES):
                 verdict = dataset.verdicts.get(process, {})
-                if verdict.get("valid") is valid and (reason := verdict.get("reason")):
-                    return str(reason)
+                if verdict.get("valid") is valid and (reason := reason_in(verdict)):
+                    return reason
     return ""

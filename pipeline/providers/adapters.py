@@ -74,8 +74,8 @@ def find_adapter(config: Config, process: str, base_sha256: str) -> Adapter | No
         return None
     if adapter.card.base_sha256 != base_sha256:
         raise ConfigError(
-            f"LOCAL_ADAPTER {adapter.path} was trained for another base model: set LOCAL_MODEL to "
-            f"{{{process}: {adapter.card.base}}}, or LOCAL_ADAPTER to none."
+            f"LOCAL_ADAPTER {adapter.path} was trained for another base model: set "
+            f"'{process}: {adapter.card.base}' under LOCAL_MODEL in config.yaml, or LOCAL_ADAPTER to none."
         )
     return adapter
 
@@ -93,4 +93,7 @@ def _load(path: Path) -> Adapter:
             "beside a .json file of the same name, as train_adapter.py writes them."
         ) from None
     except ValidationError as error:
-        raise ConfigError(f"{card} does not describe an adapter ({invalid_because(error)}): write it again.") from None
+        raise ConfigError(
+            f"{card} does not describe an adapter ({invalid_because(error)}): train it again with  "
+            "python train_adapter.py , or set LOCAL_ADAPTER to auto."
+        ) from None

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
+from pipeline.records import CLASS_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
 from pipeline.text.grounding import PageIndex, Span
 from pipeline.workspace import Workspace
 
@@ -135,6 +135,18 @@ def apply_label(page: Page, known: MentionPage | None, label: PageLabel) -> Labe
     return labelled
 
 
+def _labelled(dataset: Dataset, label: DatasetLabel) -> dict[str, Any]:
+    """The fields that a person has given. The last stage clears the classes of a dataset that it rejects.
+
+    If a person accepts that dataset, it has the classes that it had before, unless the person has chosen others.
+    """
+    changes = [verdict.get("changed", {}) for verdict in dataset.verdicts.values()]
+    cleared = {name: change[name][0] for change in changes for name in change if change[name][1] is None}
+    before = {name: cleared[name] for name in CLASS_FIELDS if getattr(dataset, name) is None and cleared.get(name)}
+    fields = label.labelled_fields()
+    return before | {name: value for name, value in fields.items() if value is not None or name not in CLASS_FIELDS}
+
+
 def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: PageIndex) -> None:
     """Apply one label to the list of datasets, in place."""
     same_place = [one for one in datasets if (one.start, one.end) == (place.start, place.end)]
@@ -153,4 +165,4 @@ def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: Pag
     # The pipeline may have found the same name in the same place twice. A person has decided that it is one mention.
     datasets[:] = [one for one in datasets if (one.start, one.end) != (place.start, place.end)]
     # A label that was made before a field existed says nothing about it.
-    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **label.labelled_fields()}))
+    datasets.append(dataset.model_copy(update={"valid": True, "invalid_reason": None, **_labelled(dataset, label)}))

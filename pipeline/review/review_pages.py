@@ -46,7 +46,7 @@ class ReviewPage(Record):
 def review_pages(workspace: Workspace, selection: Selection, all_pages: bool = False) -> Iterator[ReviewPage]:
     """Every selected page that the pipeline has finished or found datasets on, as the last stage so far left it.
 
-    Pages with a name that is judged both ways within its document come first: there a verdict is certainly wrong.
+    Pages with a name that is judged both ways within its document come first: one of the verdicts is probably wrong.
     `all_pages`: also the other pages with text. Raises StageOrderError if there is no page, InputError, WorkspaceError.
     """
     found = False

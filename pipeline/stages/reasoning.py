@@ -7,7 +7,15 @@ from typing import Any
 
 from pipeline.records import Context, Dataset, MentionPage, Page, PageText, Specificity
 from pipeline.stages.base import Answer, Answered
-from pipeline.stages.verdicts import ReasonedAnswer, VerdictStage, apply_verdict, update_dataset_used, verdicts_on
+from pipeline.stages.verdicts import (
+    NO_REASON,
+    ReasonedAnswer,
+    VerdictStage,
+    apply_verdict,
+    reason_in,
+    update_dataset_used,
+    verdicts_on,
+)
 from pipeline.text.occurrence import occurs_in
 
 
@@ -43,9 +51,10 @@ class Reasoning(VerdictStage):
         verdict = dataset.verdicts.get("judge")
         said = None
         if verdict is not None:
-            # Verdicts of an older version have a reason only where they are invalid, under another name.
-            told = {"valid": verdict["valid"], "reason": verdict.get("reason") or verdict.get("invalid_reason")}
-            said = {name: value for name, value in (told | {"note": verdict.get("note")}).items() if value is not None}
+            # The question must not change for answers of older versions: a change would ask it again.
+            reason = None if verdict["valid"] else reason_in(verdict) or NO_REASON
+            shown = {"valid": verdict["valid"], "invalid_reason": reason, "note": verdict.get("note")}
+            said = {name: value for name, value in shown.items() if value is not None}
         return super().shown(dataset) | {"judge": said}
 
     def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic import model_validator
@@ -13,6 +13,7 @@ from pipeline.stages.base import Answer, Answered, InvalidAnswer, Stage
 from pipeline.stages.blocks import datasets_block, page_block
 from pipeline.text.chunks import Chunk, Chunking, chunks, with_datasets
 
+NO_REASON = "no reason given"
 SHOWN_FIELDS = ("raw_name", *TEXT_FIELDS, "context", "specificity")
 
 
@@ -78,12 +79,18 @@ def apply_verdict(dataset: Dataset, process: str, said: dict[str, Any], fields: 
     verdicts[process] gets what was said and what it changed: {field: [old, new]}.
     """
     dataset.valid = said["valid"]
-    dataset.invalid_reason = None if said["valid"] else none_to_null(said.get("reason")) or "no reason given"
+    dataset.invalid_reason = None if said["valid"] else none_to_null(said.get("reason")) or NO_REASON
     old = dataset.model_dump(include=set(fields))
     changed = {name: [old[name], new] for name, new in fields.items() if old[name] != new and name not in said}
     for name, value in fields.items():
         setattr(dataset, name, value)
     dataset.verdicts[process] = said | {"changed": changed}
+
+
+def reason_in(verdict: Mapping[str, Any]) -> str | None:
+    """The reason that a document file has for a verdict. Older versions had reasons for rejections only."""
+    reason = none_to_null(verdict.get("reason") or verdict.get("invalid_reason"))
+    return None if reason is None else str(reason)
 
 
 def update_dataset_used(page: MentionPage) -> MentionPage:

@@ -25,7 +25,7 @@ def write_adapter(peft_model: Any, path: Path) -> None:
         target = names.get_name(module.removeprefix("base_model.model."))
         if target is None:
             raise ValueError(f"{module} has no name in GGUF")
-        values = tensor.detach().float().numpy()
+        values = tensor.detach().float().cpu().numpy()
         if architecture == "llama" and side == "B" and module.endswith(("q_proj", "k_proj")):
             heads = config.num_attention_heads if module.endswith("q_proj") else config.num_key_value_heads
             values = _permuted(values, heads)

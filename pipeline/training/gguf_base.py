@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def load_base(weights: Path) -> tuple[Any, Any]:
-    """(model in bfloat16, tokenizer) of a GGUF file."""
+    """(model in bfloat16, on a GPU if there is one, tokenizer) of a GGUF file."""
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
     tokenizer = AutoTokenizer.from_pretrained(**place)
     model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.bfloat16, attn_implementation="sdpa")
     model.config.use_cache = False
-    return model, tokenizer
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

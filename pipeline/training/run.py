@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.files import write_atomic
+from pipeline.files import sha256_of, write_atomic
 from pipeline.processes import FIRST
 from pipeline.providers.adapters import AdapterCard
 from pipeline.providers.base import Prompt
@@ -29,6 +30,7 @@ from pipeline.training.trainer import CHECKPOINT, Trainer
 from pipeline.words import counted
 
 BIASES = (1.0, 2.0)  # that are tried on the deciding token, besides none
+SHORTEST_PART = 50  # tokens; pages are never cut into smaller parts
 MAX_ROW_TOKENS = 8192  # the context of the embedded model
 
 
@@ -41,7 +43,7 @@ class Best:
     test: NameScore
 
     @property
-    def says_nothing(self) -> bool:
+    def names_nothing(self) -> bool:
         return (self.test if self.test.rows else self.score).always_nothing
 
 
@@ -58,10 +60,14 @@ class Training:
         self._train = rows["train"]
         self._held_out = {name: [messages for messages, _ in rows[name]] for name in ("valid", "test")}
         if not any(_has_mention(messages) for messages, _ in self._train):
-            raise InputError(f"{data / 'train.jsonl'} has no row with a mention, so there is nothing to learn.")
+            raise InputError(
+                f"{data / 'train.jsonl'} has no row with a mention, so there is nothing to learn: label more pages, or "
+                "check that these are rows of  python generate_finetune_data.py --process extraction ."
+            )
+        self._data = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         everything = [messages for part in rows.values() for messages, _ in part]
         self._limits = _limits(everything)
-        self._page_tokens = max(count_tokens(messages[1]["content"]) for messages in everything)
+        self._page_tokens = max(SHORTEST_PART, *(count_tokens(messages[1]["content"]) for messages in everything))
         self._decision_token: int | None = None
         output.mkdir(parents=True, exist_ok=True)
 
@@ -86,7 +92,9 @@ class Training:
         model, tokenizer = load_base(weights)
         rows = self._token_rows(tokenizer)
         trainer = Trainer(model, self._recipe, self._output, start_from / CHECKPOINT if start_from else None)
-        scores = trainer.train(rows, lambda epoch: self._after_epoch(epoch, trainer, weights))
+        start = sha256_of(start_from / CHECKPOINT) if start_from else ""
+        inputs = f"{self._data} {find_weights(self._config, FIRST).sha256} {start}"
+        scores = trainer.train(rows, inputs, lambda epoch: self._after_epoch(epoch, trainer, weights))
         report = {"recipe": asdict(self._recipe), "epochs": scores}
         write_atomic(self._output / "training.json", json.dumps(report, indent=2).encode() + b"\n")
         # Without rows that were kept apart, the last epoch is the best guess.
@@ -143,14 +151,14 @@ class Training:
 
 
 def _has_mention(messages: Messages) -> bool:
-    return bool(json.loads(messages[-1]["content"])["data_mentions"])
+    return bool(json.loads(messages[-1]["content"]).get("data_mentions"))
 
 
 def _limits(rows: Sequence[Messages]) -> AnswerLimits:
     """Limits that every taught answer fits, and not less than those without an adapter."""
     usual, lists, texts = AnswerLimits(), [0], [0]
     for messages in rows:
-        for passage in (answer := json.loads(messages[-1]["content"]))["data_mentions"]:
+        for passage in (answer := json.loads(messages[-1]["content"])).get("data_mentions", ()):
             lists += [len(answer["data_mentions"]), len(passage["datasets"])]
             texts += [len(passage["mentioned_in"]), *(len(one["raw_name"]) for one in passage["datasets"])]
     return AnswerLimits(max(usual.max_items, *lists), max(usual.max_text, *texts))

@@ -1,6 +1,6 @@
 """How good a fine-tuned model is: precision and recall of dataset names on rows that it was not trained on.
 
-Loss and token accuracy say nothing about that: a model that answers "nothing" to every page has splendid ones.
+Loss and token accuracy say nothing about that: a model that answers "nothing" to every page has excellent ones.
 """
 
 from __future__ import annotations

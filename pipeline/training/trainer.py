@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -41,16 +40,19 @@ class Trainer:
         self._history: list[Any] = []
         self._device = next(self.model.parameters()).device.type
         if start_from:
-            self._load_adapter(torch.load(start_from, weights_only=True)["adapter"])
+            self._load_adapter(torch.load(start_from, weights_only=True, map_location="cpu")["adapter"])
 
-    def train(self, rows: Sequence[TokenRow], after_epoch: Callable[[int], Any]) -> list[Any]:
-        """Train for all epochs. Returns what `after_epoch` returned for each of them; it gets their numbers, from 1."""
+    def train(self, rows: Sequence[TokenRow], inputs: str, after_epoch: Callable[[int], Any]) -> list[Any]:
+        """Train for all epochs. Returns what `after_epoch` returned for each of them; it gets their numbers, from 1.
+
+        `inputs`: hash of everything that the training depends on. A checkpoint with another one is not continued.
+        """
         plan: list[list[TokenRow]] = []
         epoch_ends: dict[int, int] = {}  # number of steps, number of the epoch
         for epoch in range(self._recipe.epochs):
             plan += batches(rows, self._recipe.batch_tokens, self._recipe.seed + epoch)
             epoch_ends[len(plan)] = epoch + 1
-        done = self._resume(fingerprint := _fingerprint(rows))
+        done = self._resume(inputs)
         self.model.train()
         saved, tokens, started = time.monotonic(), 0, time.monotonic()
         with tqdm(total=len(plan), initial=done, desc="Training", unit=" steps") as bar:
@@ -65,7 +67,7 @@ class Trainer:
                     self._history.append(after_epoch(epoch_ends[step + 1]))
                     self.model.train()
                 if step + 1 in epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save(step + 1, fingerprint)
+                    self._save(step + 1, inputs)
                     saved = time.monotonic()
         return self._history
 
@@ -80,20 +82,20 @@ class Trainer:
         self._optimizer.zero_grad()
         return float(loss)
 
-    def _save(self, step: int, rows: str) -> None:
-        state = {"step": step, "recipe": asdict(self._recipe), "rows": rows, "history": self._history}
+    def _save(self, step: int, inputs: str) -> None:
+        state = {"step": step, "recipe": asdict(self._recipe), "inputs": inputs, "history": self._history}
         state |= {"adapter": lora_tensors(self.model), "optimizer": self._optimizer.state_dict()}
         partial = self._folder / (CHECKPOINT + ".partial")
         torch.save(state, partial)
         partial.replace(self._folder / CHECKPOINT)
 
-    def _resume(self, rows: str) -> int:
-        """The step to go on with: after the last checkpoint, if there is one of the same recipe and the same rows."""
+    def _resume(self, inputs: str) -> int:
+        """The step to go on with: after the last checkpoint, if there is one of the same recipe and inputs."""
         path = self._folder / CHECKPOINT
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True)
-        if (state["recipe"], state["rows"]) != (asdict(self._recipe), rows):
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if (state["recipe"], state.get("inputs")) != (asdict(self._recipe), inputs):
             return 0
         self._history = state["history"]
         self._load_adapter(state["adapter"])
@@ -126,14 +128,6 @@ def batch_loss(model: Any, batch: Sequence[TokenRow]) -> torch.Tensor:
     losses = torch.nn.functional.cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
     share = torch.tensor(weights, device=device)
     return (losses * share).sum() / share.sum()
-
-
-def _fingerprint(rows: Sequence[TokenRow]) -> str:
-    """Hash of the rows: a checkpoint of a training on other rows must not be continued."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr((row.tokens, row.weights)).encode())
-    return digest.hexdigest()
 
 
 def _schedule(step: int, total: int, warmup: float) -> float:
