@@ -81,6 +81,13 @@ def verdict(process: str, raw_name: str) -> Json:
     return {"analysis": f"The page names “{raw_name}” as a source.", "devils_advocate": doubt, **row}
 
 
+def _older_verdict(row: Json, raw_name: str) -> Json:
+    """The same verdict in the form that requests of the previous version ask for."""
+    classes = {name: row[name] or labels("judge", raw_name)[name] for name in ("context", "specificity")}
+    rest = {name: value for name, value in row.items() if name not in ("reason", "note")}
+    return rest | classes | {"invalid_reason": None if row["valid"] else row["reason"]}
+
+
 def _corrections(raw_name: str) -> list[Json]:
     known = {"harmonized_name": " ".join(raw_name.split()), "acronym": None, "producer": "Statistics Office"}
     known |= {"year": str(1990 + len(raw_name) % 30), "data_type": "survey"}
@@ -122,10 +129,16 @@ def _passage(text: str, start: int, end: int) -> str:
 def answer_from_page(body: Json) -> Json:
     """The model's answer: a pure function of the request. The verdicts are shuffled."""
     process, page, datasets = read_request(body)
+    older = set(body["response_format"]["json_schema"]["schema"]["required"]) & {"dataset_used"}
     if process == "extraction":
-        return extracted(page)
+        answer = extracted(page)
+        return {"dataset_used": bool(answer["data_mentions"]), **answer} if older else answer
     rows = [{"number": dataset["number"], **verdict(process, dataset["raw_name"])} for dataset in datasets]
     random.Random(_dice(process, page)).shuffle(rows)
+    fields = body["response_format"]["json_schema"]["schema"]["properties"]["verdicts"]["items"]["properties"]
+    if "invalid_reason" in fields:
+        rows = [_older_verdict(row, dataset["raw_name"]) for row in rows for dataset in datasets
+                if dataset["number"] == row["number"]]  # fmt: skip
     plan = {"strategy": "Find each name in the page.", "rubric": "Valid is what can be asked for."}
     return {**(plan if process == "reasoning" else {}), "verdicts": rows}
 
