@@ -12,6 +12,7 @@ import openai
 import pymupdf
 import pytest
 import yaml
+from hypothesis import settings
 from server import Server
 
 import batch_status
@@ -23,6 +24,10 @@ import run_batch
 import train_adapter
 from pipeline.clock import Clock
 from pipeline.config import environment_keys
+
+# Speed is measured in benchmarks/, never as a timed test.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 COMMANDS = {

@@ -227,7 +227,12 @@ class _Comparison:
 
 
 def _located(page: MarkedPage) -> list[tuple[MarkedName, tuple[int, int]]]:
-    return [(mention, mention.span) for mention in page.mentions if mention.span]
+    """The located mentions, in an order that does not depend on that of the page: of equal pairs, one is chosen."""
+    return [(mention, mention.span) for mention in sorted(page.mentions, key=_order) if mention.span]
+
+
+def _order(mention: MarkedName) -> tuple[tuple[int, int], str, str, str]:
+    return mention.span or (-1, -1), mention.name, mention.specificity or "", mention.context or ""
 
 
 def _counts(gold: Sequence[_Item], predicted: Sequence[_Item]) -> Counts:
@@ -241,9 +246,10 @@ def _values(item: _Item, name: str) -> set[str]:
 
 def _distinct_names(mentions: Sequence[tuple[MarkedPage, MarkedName]]) -> list[tuple[NameForms, list[MarkedName]]]:
     """The distinct names among mentions: all forms of each, and its mentions. `text` of the pages defines acronyms."""
-    forms = [name_forms(mention.name, page.text, mention.span) for page, mention in mentions]
+    ordered = sorted(mentions, key=lambda one: (one[0].page, one[0].part, _order(one[1])))
+    forms = [name_forms(mention.name, page.text, mention.span) for page, mention in ordered]
     return [
-        (NameForms.union([forms[place] for place in group]), [mentions[place][1] for place in group])
+        (NameForms.union([forms[place] for place in group]), [ordered[place][1] for place in group])
         for group in groups(forms)
     ]
 
