@@ -173,12 +173,13 @@ def test_the_embedded_model_with_the_shipped_adapter(project: Project, server: S
     """The default for the extraction with PROVIDER: local."""
     pytest.importorskip("xllamacpp")
     project.configure(PROVIDER="local")
-    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here.", "There is a lemma. It is proved below.")
+    used = "Our main source is the Korvian Household Budget Survey (KHBS) 2015, carried out by the statistical office."
+    project.paper("a.pdf", f"{used} It asks about income, school and health.", "There is a lemma. It is proved below.")
     project.run("run_batch.py --process extraction --wait")
     document = project.document("extraction", "a")
     assert document["page_status"] == {"1": "answered", "2": "answered"}
     found = [one for page in document["pages"] for passage in page["data_mentions"] for one in passage["datasets"]]
-    assert found and all(one["raw_name"] in "Korvian Household Survey (KHS)" for one in found)
+    assert found and all(" ".join(one["raw_name"].split()) in used for one in found)
     assert {one["grounding"] for one in found} == {"exact"}
     base = find_weights(load_config(project.folder / "config.yaml"), "extraction").sha256
     assert document["provenance"][0]["model"] == f"{base}+{sha256_of(SHIPPED)}"
