@@ -184,7 +184,7 @@ def write_rows(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_an_adapter_is_trained_converted_and_used(project: Project) -> None:
-    """Four pages are learned by heart, so that the converted adapter must give their answers."""
+    """The model memorizes four pages, so the converted adapter must give their answers."""
     pytest.importorskip("torch")
     pytest.importorskip("xllamacpp")
     write_rows(project.output / "finetune")

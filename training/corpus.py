@@ -144,7 +144,7 @@ def fields_of(name: str) -> dict[str, Any]:
 
 
 def without_names(aliases: list[dict[str, Any]], gold: Sequence[Window]) -> list[dict[str, Any]]:
-    """The alias groups that have no name in common with the gold: they must not be learned by heart."""
+    """The alias groups that have no name in common with the gold: the model must not memorize them."""
     names = {" ".join(page.text[one.start : one.end].split()).lower() for page in gold for one in page.mentions}
     return [row for row in aliases if not names & {alias.lower() for alias in row["aliases"]}]
 
@@ -199,7 +199,7 @@ def balanced(corpus: Corpus, writer: Writer, rng: random.Random) -> list[Window]
 
 
 def renamed(window: Window, writer: Writer, rng: random.Random) -> Window:
-    """The window with other names of datasets, so that no name is learned by heart."""
+    """The window with other names of datasets, so that the model memorizes no name."""
     if rng.random() < 0.15:
         return window
     text, shift, mentions = window.text, 0, []
@@ -238,7 +238,7 @@ def synthetic(writer: Writer, plain: Sequence[Window], rng: random.Random) -> li
     for number in range(SYNTHETIC):
         wanted = rng.choice((0, 0, 1, 1, 1, 2, 2, 3))
         sentences = [writer.sentence() for _ in range(wanted)]
-        sentences += [writer.trap() for _ in range(rng.choice((0, 1, 1, 2)))]
+        sentences += [writer.hard_negative() for _ in range(rng.choice((0, 1, 1, 2)))]
         if rng.random() < 0.5:
             real = rng.choice(plain).text
             spans = sentence_spans(real, "en")

@@ -83,9 +83,9 @@ class Writer:
         context = self.random.choices(("primary", "supporting", "background"), (6, 2, 3))[0]
         return self._filled(self.random.choice(WORDS[context]), context)
 
-    def trap(self) -> Sentence:
+    def hard_negative(self) -> Sentence:
         """A sentence with words about data or with names, which mentions no dataset."""
-        return self._filled(self.random.choice(WORDS["traps"]), "background")
+        return self._filled(self.random.choice(WORDS["hard_negatives"]), "background")
 
     def prose(self) -> Sentence:
         """A sentence of a paper that is not about data."""

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -54,7 +55,14 @@ def find_weights(config: Config, process: str) -> Weights:
     path = config.folder / Path(wanted).expanduser()
     if path.suffix.lower() != ".gguf" or not path.is_file():
         raise ConfigError(f"LOCAL_MODEL '{wanted}' is neither an existing .gguf file nor one of {', '.join(models)}.")
-    return Weights(path, sha256_of(path), path.stat().st_size)
+    status = path.stat()
+    return Weights(path, _known_sha256(path, status.st_size, status.st_mtime_ns), status.st_size)
+
+
+@cache
+def _known_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a model of the user's own. It is needed several times in a run, and a model can have gigabytes."""
+    return sha256_of(path)
 
 
 def fetch_weights(config: Config, process: str) -> Path:

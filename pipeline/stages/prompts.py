@@ -11,8 +11,8 @@ DEFINITION = "{definition}"
 def read_prompt(config: Config, name: str) -> str:
     """The text of a prompt file, without surrounding white space. Raises ConfigError if it is missing or empty.
 
-    `{definition}` in it stands for the prompt file `definition`, which says what counts as a dataset mention. All
-    stages include it, so that they cannot contradict each other.
+    `{definition}` is replaced by the prompt file `definition`, which says what counts as a dataset mention. All stages
+    include it, so that they cannot contradict each other.
     """
     text = _read(config, name)
     return text.replace(DEFINITION, _read(config, "definition")) if DEFINITION in text else text

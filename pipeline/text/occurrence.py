@@ -10,7 +10,7 @@ from pipeline.text.normalize import normalized
 
 
 def occurs_in(text: PageText, name: str) -> bool:
-    """Whether `name` stands on a page of the document, apart from white space, dashes, quotes, accents and case."""
+    """Whether `name` occurs on a page of the document, ignoring white space, dashes, quotes, accents and case."""
     wanted = normalized(name)
     pages = tuple(page.text for page in text.pages)
     candidates = (page for page, known in zip(pages, _normalized_pages(pages), strict=True) if wanted in known)
@@ -19,5 +19,5 @@ def occurs_in(text: PageText, name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _normalized_pages(pages: tuple[str, ...]) -> tuple[str, ...]:
-    """The normalized pages of the document at hand. It is asked for many names, one after the other."""
+    """The normalized pages of one document. It is searched for many names, one after the other."""
     return tuple(map(normalized, pages))

@@ -67,7 +67,7 @@ class Training:
         self._data = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         everything = [messages for part in rows.values() for messages, _ in part]
         self._limits = _limits(everything)
-        self._page_tokens = max(SHORTEST_PART, *(count_tokens(messages[1]["content"]) for messages in everything))
+        self._page_tokens = max(SHORTEST_PART, *(count_tokens(_page(messages)) for messages in everything))
         self._decision_token: int | None = None
         output.mkdir(parents=True, exist_ok=True)
 
@@ -148,6 +148,11 @@ class Training:
 
     def _epoch_file(self, epoch: int) -> Path:
         return self._output / f"epoch-{epoch}.gguf"
+
+
+def _page(messages: Messages) -> str:
+    """The page that a row asks about, without the tags around it."""
+    return messages[1]["content"].removeprefix("<page>\n").removesuffix("\n</page>")
 
 
 def _has_mention(messages: Messages) -> bool:
