@@ -16,13 +16,14 @@ from server import Server
 from test_finetune import split_rows
 
 from pipeline.config import SPLITS
-from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, MentionPage, Page, PageText
+from pipeline.records import CLASS_FIELDS, DATASET_FIELDS, TEXT_FIELDS, Document, MentionPage, Page, PageText
 from pipeline.review.agreement import cohens_kappa
 from pipeline.review.importing import read_labels
 from pipeline.review.labels import DatasetLabel, PageLabel, apply_label, load_labels, text_hash
 from pipeline.review.review_pages import review_pages
 from pipeline.selection import Selection
 from pipeline.stages.extraction import ExtractionAnswer
+from pipeline.workflow.contradictions import judged_both_ways as judged_both_ways_in
 from pipeline.workspace import Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -711,3 +712,18 @@ def test_a_rejected_mention_that_a_person_accepts_gets_its_classes_back(project:
     ((dataset,),) = [passage["datasets"] for passage in json.loads(made["output"])["data_mentions"]]
     judged = done.document("judge", "b")["pages"][1]["data_mentions"][0]["datasets"][0]
     assert (dataset["context"], dataset["specificity"]) == (judged["context"], judged["specificity"])
+
+
+def test_a_name_and_its_acronym_are_the_same_name() -> None:
+    def page(number: int, name: str, valid: bool | None) -> dict[str, Any]:
+        mention = {"mentioned_in": name, "start": 0, "end": 1, "page": number, "dataset_used": True}
+        return {"page": number, "dataset_used": True, "data_mentions": [{**mention, "datasets": [
+            {"raw_name": name, "valid": valid}]}]}  # fmt: skip
+
+    names = ("Korvian Household Survey (KHS)", False), ("KHS", True), ("Korvian Household\nSurvey", True), ("KHS", None)
+    pages = [page(number, *one) for number, one in enumerate(names, start=1)]
+    document = Document.model_validate({"source": "a", "process": "reasoning", "pages": pages})
+    (found,) = judged_both_ways_in(document)
+    assert (found.name, found.valid_on, found.invalid_on) == ("Korvian Household Survey (KHS)", [2, 3], [1])
+    document.pages[0].datasets()[0].valid = True
+    assert judged_both_ways_in(document) == []

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from pipeline.records import Document, JudgedBothWays
-from pipeline.text.names import key
+from pipeline.text.names import groups, name_forms
 
 
 def judged_both_ways(document: Document) -> list[JudgedBothWays]:
-    """The names with a valid and an invalid mention, in the order in which they first occur.
-
-    Names that differ only in letter case, punctuation, years, an article or the word "data" are the same.
-    """
-    found: dict[str, JudgedBothWays] = {}
+    """The names with a valid and an invalid mention. A name and its acronym are the same name (see text/names.py)."""
+    valid_on: dict[str, dict[bool, list[int]]] = defaultdict(lambda: {True: [], False: []})
     for page in document.pages:
         for dataset in page.datasets():
             if dataset.valid is not None:
-                name = " ".join(dataset.raw_name.split())
-                entry = found.setdefault(key(name), JudgedBothWays(name=name, valid_on=[], invalid_on=[]))
-                pages = entry.valid_on if dataset.valid else entry.invalid_on
-                if page.page not in pages:
-                    pages.append(page.page)
-    return [entry for entry in found.values() if entry.valid_on and entry.invalid_on]
+                valid_on[" ".join(dataset.raw_name.split())][dataset.valid].append(page.page)
+    names = list(valid_on)
+    found = []
+    for group in groups([name_forms(name) for name in names]):
+        valid, invalid = (
+            sorted({page for place in group for page in valid_on[names[place]][side]}) for side in (True, False)
+        )
+        if valid and invalid:
+            found.append(JudgedBothWays(name=names[group[0]], valid_on=valid, invalid_on=invalid))
+    return found
