@@ -109,6 +109,7 @@ class Config(BaseModel):
 
     split: dict[Split, NonNegativeFloat] = {"train": 0.8, "valid": 0.1, "test": 0.1}
     min_specificity: Specificity = "vague_generic"
+    dataset_registry: Path | None = None
     split_seed: int = 0
     negatives_per_positive: NonNegativeFloat = 1.0
     max_seq_tokens: int = Field(4096, ge=200)
@@ -277,6 +278,7 @@ def _with_full_paths(config: Config, folder: Path, overridden: dict[str, str]) -
         "output_dir": folder / config.output_dir,
         "local_model_dir": folder / config.local_model_dir.expanduser(),
         "prompts": {name: folder / path for name, path in config.prompts.items()},
+        "dataset_registry": folder / config.dataset_registry if config.dataset_registry else None,
         "openai_base_url": config.openai_base_url.rstrip("/"),
     }
     return config.model_copy(update={**paths, "folder": folder, "overridden": overridden})

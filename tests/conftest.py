@@ -17,6 +17,7 @@ from server import Server
 
 import batch_status
 import evaluate
+import export_mentions
 import generate_finetune_data
 import retrieve_results
 import review_labels
@@ -37,6 +38,7 @@ COMMANDS = {
     "generate_finetune_data.py": generate_finetune_data.main,
     "review_labels.py": review_labels.main,
     "evaluate.py": evaluate.main,
+    "export_mentions.py": export_mentions.main,
     "train_adapter.py": train_adapter.main,
 }
 WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py")

@@ -20,7 +20,7 @@ from pipeline.config import ROOT
 LAYERS = (
     {"cli"},
     {"workflow"},
-    {"finetune", "review", "evaluation", "training"},
+    {"finetune", "review", "evaluation", "training", "export"},
     {"batches"},
     {"stages"},
     {"providers"},
@@ -36,6 +36,7 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 SAME_LAYER = {
     ("pipeline.finetune", "pipeline.review.labels"),
     ("pipeline.evaluation", "pipeline.review.labels"),
+    ("pipeline.export", "pipeline.review.labels"),
     ("pipeline.evaluation", "pipeline.review.label_studio"),
 }
 

@@ -40,10 +40,11 @@ COMES_WITH = {
 
 BASE = "requirements.txt"
 EXTRAS = {
-    name: f"requirements-{name}.txt" for name in ("plots", "cluster", "local", "training", "evaluation", "prefilter")
+    name: f"requirements-{name}.txt"
+    for name in ("plots", "cluster", "local", "training", "evaluation", "prefilter", "export")
 }
 # Those that the commands use; the others are for notebooks and training scripts.
-COMMAND_EXTRAS = ("plots", "cluster", "local", "evaluation", "prefilter")
+COMMAND_EXTRAS = ("plots", "cluster", "local", "evaluation", "prefilter", "export")
 DEV = "requirements-dev.txt"
 
 
@@ -124,7 +125,7 @@ def test_every_extra_can_be_installed_alone() -> None:
     for file in (BASE, *EXTRAS.values()):
         assert "-r " not in "".join(line for line in (ROOT / file).read_text().splitlines() if line[:1] != "#"), file
     included = re.findall(r"^-r (\S+)$", (ROOT / DEV).read_text(), re.MULTILINE)
-    assert included == [BASE, EXTRAS["cluster"], EXTRAS["plots"], EXTRAS["evaluation"]]
+    assert included == [BASE, EXTRAS["cluster"], EXTRAS["plots"], EXTRAS["evaluation"], EXTRAS["export"]]
 
 
 def test_documented_installations_include_the_base_requirements() -> None:

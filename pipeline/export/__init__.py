@@ -1,0 +1,1 @@
+"""Tables of what was found: one row per mention, and one row per document and dataset."""

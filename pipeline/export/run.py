@@ -1,0 +1,94 @@
+"""Writing the tables of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.config import Config
+from pipeline.errors import StageOrderError
+from pipeline.export.canonical import CanonicalNames
+from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS
+from pipeline.export.datasets import dataset_rows
+from pipeline.export.mentions import Filter, FinalDocument, MentionRows, final_documents, last_stage, uses_of
+from pipeline.export.papers import load_papers
+from pipeline.export.registry import Override, Registry, load_overrides, load_registry
+from pipeline.export.tables import table
+from pipeline.providers.weights import model_name
+from pipeline.review.labels import load_labels
+from pipeline.selection import Selection
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported, and how. `stage`: None for the last one with results. `canonical`: a file of overrides."""
+
+    form: str
+    folder: Path
+    stage: str | None = None
+    kept: Filter = field(default_factory=Filter)
+    selection: Selection = field(default_factory=Selection)
+    canonical: Path | None = None
+
+
+@dataclass
+class Exported:
+    """What was written. `valid`: mentions that are not rejected; `papers`: papers with at least one of these."""
+
+    stage: str
+    files: list[Path]
+    documents: int = 0
+    papers: int = 0
+    mentions: int = 0
+    valid: int = 0
+    datasets: set[str] = field(default_factory=set)
+
+
+def export(config: Config, options: ExportOptions) -> Exported:
+    """Write mentions.<format> and datasets.<format> to the folder.
+
+    Goes through the documents twice, first for their names, and holds one of them in memory at a time.
+    Raises StageOrderError without results, InputError, ConfigError, LabelError, WorkspaceError.
+    """
+    workspace = Workspace(config.output_dir)
+    stage = options.stage or last_stage(workspace)
+    registry = load_registry(config.dataset_registry) if config.dataset_registry else Registry()
+    overrides: list[Override] = load_overrides(options.canonical) if options.canonical else []
+    papers, labels = load_papers(config.input_dir), load_labels(workspace)
+
+    def documents(title: str) -> Iterator[FinalDocument]:
+        found = final_documents(workspace, stage, labels, options.selection)
+        return iter(tqdm(found, desc=title, unit=" papers", leave=False, disable=None))
+
+    names = CanonicalNames(registry, overrides)
+    count = 0
+    for document in documents("Names"):
+        names.add(uses_of(document))
+        count += 1
+    if not count:
+        raise StageOrderError(
+            f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
+        )
+    rows = MentionRows(stage, papers, names, model_name)
+    paths = [options.folder / f"{name}.{options.form}" for name in ("mentions", "datasets")]
+    exported = Exported(stage, paths)
+    columns = [*MENTION_COLUMNS, *papers.columns()]
+    with table(paths[0], columns) as mentions, table(paths[1], DATASET_COLUMNS) as datasets:
+        for document in documents("Rows"):
+            kept = [mention for mention in document.mentions if options.kept.allows(mention.dataset)]
+            made = list(rows.of(document, kept))
+            for row in made:
+                mentions.write(row)
+            for row in dataset_rows(made, registry):
+                datasets.write(row)
+            valid = [row for row in made if row["valid"] is not False]
+            exported.documents += 1
+            exported.papers += bool(valid)
+            exported.mentions += len(made)
+            exported.valid += len(valid)
+            exported.datasets.update(str(row["canonical_name"]) for row in valid if row.get("canonical_name"))
+    return exported

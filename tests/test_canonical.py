@@ -1,0 +1,152 @@
+"""Which names are taken for the same dataset, and which are not."""
+
+from __future__ import annotations
+
+import pytest
+from canonical_names import ALIASES, alias_groups, pairwise, registry
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.export.canonical import Canonical, CanonicalNames, NameUse
+from pipeline.export.registry import Override, RegisteredDataset, Registry
+from pipeline.records import Dataset
+
+DHS = "Demographic and Health Survey"
+
+
+def use(name: str, text: str = "") -> NameUse:
+    """A mention of `name` in `text`, or in a text that says nothing else."""
+    text = text or name
+    start = text.index(name)
+    return NameUse.of(Dataset(raw_name=name, start=start, end=start + len(name)), text)
+
+
+def canonical(
+    *documents: list[NameUse], known: Registry | None = None, overrides: list[Override] | None = None
+) -> list[list[Canonical]]:
+    """The canonical names of the documents d0, d1, …"""
+    names = CanonicalNames(known, overrides or [])
+    for uses in documents:
+        names.add(uses)
+    return [[names.in_document(f"d{number}", uses).of(one) for one in uses] for number, uses in enumerate(documents)]
+
+
+def same(*names: str) -> bool:
+    """Whether all names, each in a document of its own, get the same canonical name."""
+    found = canonical(*([use(name)] for name in names))
+    return len({one.name for (one,) in found}) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("DHS", f"{DHS} (DHS)", "DHS data 2014", DHS, f"the {DHS}s", "Demographic and\nHealth Survey, 2014–15"),
+        (
+            "National Survey of Family Growth",
+            "National Survey on Family Growth data",
+            "NATIONAL SURVEY OF FAMILY GROWTH",
+        ),
+        ("Labour Force Survey", "Labor Force Surveys", "Labour force survey"),
+        ("Survey of Household Income", "Household Income Survey"),
+        ("Ohio Unemployment Insurance Records", "Ohio UI Records"),
+        ("OHLCS’s data", "OHLCS"),
+        ("Enquête emploi", "Enquete Emploi"),
+    ],
+)
+def test_variants_of_a_name(names: tuple[str, ...]) -> None:
+    assert same(*names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("DHS", "Demographic Surveillance"),
+        ("Panel Study Wave 1", "Panel Study Wave 2"),
+        ("NHANES II", "NHANES III"),
+        ("Farm Survey", "Firm Survey"),
+        ("Survey of Employers", "Survey of Employees"),
+        ("Austrian Household Panel", "Australian Household Panel"),
+        ("SHARE", "SHARP"),
+        ("Labour Force Survey", "Swedish Labour Force Survey"),
+        ("National Rural Survey", "National Urban Survey"),
+        ("Household Survey", "Household Census"),
+    ],
+)
+def test_names_that_only_look_alike(names: tuple[str, ...]) -> None:
+    assert not same(*names)
+
+
+def test_an_acronym_means_what_its_document_says() -> None:
+    text = "the Annual Business Survey (ABS). ABS"
+    first = [use("Annual Business Survey", text), use("ABS")]
+    second = [use("Austrian Budget Statistics (ABS)"), use("ABS")]
+    third = [use("ABS")]
+    (_, in_first), (_, in_second), (alone,) = canonical(first, second, third)
+    assert (in_first.name, in_first.reason) == ("Annual Business Survey", "acronym defined in the same document")
+    assert in_second.name == "Austrian Budget Statistics"
+    assert (alone.name, alone.reason) == ("ABS", "acronym with 2 meanings")
+
+
+def test_a_short_form_means_the_only_longer_name_of_its_document() -> None:
+    first = [use("Ghana Living Standards Survey"), use("Living Standards Survey")]
+    second = [use("Living Standards Survey")]
+    third = [use("Peru Household Survey"), use("Chile Household Survey"), use("Household Survey")]
+    (_, short), (alone,), (_, _, ambiguous) = canonical(first, second, third)
+    assert (short.name, short.reason) == (
+        "Ghana Living Standards Survey",
+        "short form of a name in the same document",
+    )
+    assert alone.name == "Living Standards Survey"
+    assert ambiguous.name == "Household Survey"
+
+
+def test_the_letters_must_confirm_what_a_model_says() -> None:
+    right = NameUse.of(Dataset(raw_name="KHS", harmonized_name="Korvian Household Survey"), "")
+    wrong = NameUse.of(Dataset(raw_name="KHS", harmonized_name="Farm Register"), "")
+    assert right.long_forms == ["Korvian Household Survey"]
+    assert wrong.long_forms == []
+
+
+def test_the_registry_decides_first() -> None:
+    known = Registry(
+        [
+            RegisteredDataset.model_validate(
+                {"id": "w:1", "canonical_name": f"{DHS} Program", "aliases": ["DHS", DHS, "EDS"], "url": ""}
+            ),
+            RegisteredDataset.model_validate(
+                {"id": "w:2", "canonical_name": "Data Household Scheme", "aliases": "X|Y"}
+            ),
+        ]
+    )
+    names = [use("EDS"), use(f"{DHS}s 2014"), use("DHS"), use("Danish Housing Statistics (DHS)"), use("Y")]
+    found = canonical(*([name] for name in names), known=known)
+    assert [one.id for (one,) in found] == ["w:1", "w:1", "w:1", None, "w:2"]
+
+
+def test_overrides_merge_and_split() -> None:
+    overrides = [
+        Override(name="DHS", canonical_name="DHS of d1", document="d1"),
+        Override(name=f"{DHS}", canonical_name="Demographic Surveys"),
+    ]
+    first, second = [use("DHS"), use(f"{DHS} (DHS)")], [use("DHS")]
+    (short, long), (other,) = canonical(first, second, overrides=overrides)
+    assert short.name == long.name == "Demographic Surveys"
+    assert (other.name, other.reason) == ("DHS of d1", "set by a person")
+
+
+def test_the_measured_quality_on_real_names() -> None:
+    """The figures in docs/export.md are those of the benchmark; this is the least that must hold."""
+    import json
+
+    groups = alias_groups(json.loads(line) for line in ALIASES.read_text(encoding="utf-8").splitlines())
+    _, precision, recall = pairwise(groups, None)
+    assert precision >= 0.95 and recall >= 0.15
+    _, precision, recall = pairwise(groups, registry(groups, 1.0))
+    assert precision >= 0.95 and recall >= 0.8
+
+
+@given(st.lists(st.text(min_size=1), max_size=8))
+def test_every_name_gets_a_canonical_name(names: list[str]) -> None:
+    uses = [NameUse.of(Dataset(raw_name=name), name) for name in names]
+    (found,) = canonical([one for one in uses if one.forms])
+    assert all(one.name for one in found if one is not None) or any(not name.strip() for name in names)
