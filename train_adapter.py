@@ -2,6 +2,7 @@
 
 python train_adapter.py
 python train_adapter.py --base qwen2.5-coder-0.5b-instruct --epochs 5
+python train_adapter.py --process judge
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 
 from pipeline.cli.arguments import OK, guarded, parser
 
+# In OUTPUT_DIR: the training data, and the adapter.
+DEFAULT_FOLDERS = {"extraction": ("finetune", "adapter"), "judge": ("finetune/judge", "judge_adapter")}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser(
@@ -21,9 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "test.jsonl. An interrupted training goes on where it stopped.",
         processes=None,
     )
-    help_data = "folder with train.jsonl, valid.jsonl and test.jsonl (default: finetune in OUTPUT_DIR)"
+    help_process = "the stage to train for (default: extraction)"
+    made.add_argument("--process", choices=("extraction", "judge"), default="extraction", help=help_process)
+    help_data = (
+        "folder with train.jsonl, valid.jsonl and test.jsonl (default: finetune in OUTPUT_DIR, or finetune/judge)"
+    )
     made.add_argument("--data", type=Path, metavar="DIR", help=help_data)
-    help_output = "folder for adapter.gguf and adapter.json (default: adapter in OUTPUT_DIR)"
+    help_output = "folder for adapter.gguf and adapter.json (default: adapter in OUTPUT_DIR, or judge_adapter)"
     made.add_argument("--output", type=Path, metavar="DIR", help=help_output)
     help_base = "base model: a name that LOCAL_MODEL knows, or a .gguf file (default: smollm2-135m-instruct)"
     made.add_argument("--base", default="smollm2-135m-instruct", metavar="MODEL", help=help_base)
@@ -46,25 +54,26 @@ def _train(options: argparse.Namespace) -> int:
 
     require_packages()
     from pipeline.training.run import Training
+    from pipeline.training.tasks import TASKS
 
     if options.epochs < 1 or options.rank < 1 or not 0 < options.learning_rate < 1:
         raise InputError("--epochs and --rank must be at least 1, and --learning-rate between 0 and 1.")
     config = load_config(options.config)
     recipe = Recipe(options.base, options.epochs, options.rank, options.learning_rate, valid_rows=options.valid_rows)
-    data = options.data or config.output_dir / "finetune"
-    training = Training(config, recipe, data, options.output or config.output_dir / "adapter")
+    task = TASKS[options.process]
+    data, output = DEFAULT_FOLDERS[options.process]
+    training = Training(
+        config, task, recipe, options.data or config.output_dir / data, options.output or config.output_dir / output
+    )
     print(training.description, flush=True)
     best = training.run(options.start_from)
     print(f"Epoch {best.epoch} is kept: {best.score}")
     if best.test.rows:
         print(f"On the rows of test.jsonl: {best.test}")
-    if best.names_nothing:
-        raise InputError(
-            "The trained model names nothing on any page that was kept apart: use more rows with mentions, fewer "
-            "negatives (NEGATIVES_PER_POSITIVE) or more epochs (--epochs), and do not use this adapter."
-        )
+    if best.finds_nothing:
+        raise InputError(task.if_always_nothing)
     print(f"Written to {training.adapter}")
-    print(f"Next: set LOCAL_ADAPTER to {training.adapter}, and 'extraction: {options.base}' under LOCAL_MODEL")
+    print(f"Next: set LOCAL_ADAPTER to {training.adapter}, and '{task.process}: {options.base}' under LOCAL_MODEL")
     return OK
 
 

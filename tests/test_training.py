@@ -14,9 +14,12 @@ from conftest import Project
 from pipeline.config import ROOT
 from pipeline.errors import ConfigError, InputError
 from pipeline.training.recipe import require_packages
-from pipeline.training.rows import EMPTY, RowTokenizer, TokenRow, batches, read_rows
-from pipeline.training.scoring import NameScore, names, score_answers
+from pipeline.training.rows import RowTokenizer, TokenRow, batches, read_rows
+from pipeline.training.scoring import Score, score_answers
+from pipeline.training.tasks import TASKS, Task
 
+EXTRACTION, JUDGE = TASKS["extraction"], TASKS["judge"]
+EMPTY = EXTRACTION.no
 FIELDS = ("harmonized_name", "acronym", "producer", "year", "data_type")
 
 
@@ -26,6 +29,13 @@ def answer(*found: str, **fields: object) -> str:
     datasets = [{"raw_name": name, **dict.fromkeys(FIELDS), **classes, **fields} for name in found]
     mentions = [{"datasets": datasets, "mentioned_in": "A sentence."}] if found else []
     return json.dumps({"data_mentions": mentions}, separators=(",", ":"))
+
+
+def judgement(*valid: bool, reason: str = "") -> str:
+    """A judge's answer about as many mentions."""
+    rest = {"note": None, "context": "primary", "specificity": "properly_named", "corrections": []}
+    verdicts = [{"number": i, "reason": reason, "valid": one, **rest} for i, one in enumerate(valid, start=1)]
+    return json.dumps({"verdicts": verdicts}, separators=(",", ":"))
 
 
 def messages(said: str) -> list[dict[str, str]]:
@@ -54,10 +64,10 @@ class WordTokenizer:
         return ids
 
 
-def weighted(said: str, *unlabelled: str) -> list[tuple[str, float]]:
+def weighted(said: str, *unlabelled: str, task: Task = EXTRACTION) -> list[tuple[str, float]]:
     """The tokens of an answer and their weights."""
     tokenizer = WordTokenizer()
-    row = RowTokenizer(tokenizer, decision_weight=9.0).row(messages(said), unlabelled)
+    row = RowTokenizer(tokenizer, task, decision_weight=9.0).row(messages(said), unlabelled)
     return [
         (tokenizer.words[token], weight)
         for token, weight in zip(row.tokens[row.answer_start :], row.weights, strict=True)
@@ -81,8 +91,24 @@ def test_values_that_nobody_labelled_do_not_count() -> None:
     assert ("2010", 1.0) in tokens and ("KHS", 1.0) in tokens
 
 
+def test_every_verdict_weighs_more_and_an_empty_reason_is_taught() -> None:
+    tokens = weighted(judgement(True, False), "reason", "context", task=JUDGE)
+    assert [token for token, weight in tokens if weight == 9.0] == ["true", "false"]
+    assert [token for token, weight in tokens if weight == 0.0] == ['"', "primary", '"', '"', "primary", '"']
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_deciding_token_is_the_one_that_is_biased(task: Task) -> None:
+    tokenizer = WordTokenizer()
+    rows = RowTokenizer(tokenizer, task, decision_weight=9.0)
+    said = judgement(True) if task is JUDGE else answer("KHS")
+    row = rows.row(messages(said), ())
+    heavy = [token for token, weight in zip(row.tokens[row.answer_start :], row.weights, strict=True) if weight == 9.0]
+    assert heavy == [rows.decision_token] and rows.empty_token != rows.decision_token
+
+
 def test_the_end_of_the_answer_is_learned() -> None:
-    row = RowTokenizer(WordTokenizer(), 1.0).row(messages(EMPTY), ())
+    row = RowTokenizer(WordTokenizer(), EXTRACTION, 1.0).row(messages(EMPTY), ())
     assert row.tokens[-1] == WordTokenizer.eos_token_id and len(row.tokens) - row.answer_start == len(row.weights)
 
 
@@ -121,15 +147,22 @@ def test_other_files_are_refused_with_the_next_step(tmp_path: Path, content: str
 
 
 def test_names_are_compared_without_case_articles_and_years() -> None:
-    assert names(answer("The KHS 2010", "khs")) == Counter({"khs": 1}), "each name counts once"
-    assert names("no json") is None and names(EMPTY) == Counter()
+    assert EXTRACTION.found(answer("The KHS 2010", "khs"), 0) == Counter({"khs": 1}), "each name counts once"
+    assert EXTRACTION.found("no json", 0) is None and EXTRACTION.found(EMPTY, 0) == Counter()
+
+
+def test_valid_mentions_are_compared_by_their_numbers() -> None:
+    rows = [messages(judgement(True, False, True)), messages(judgement(False))]
+    score = score_answers(JUDGE, rows, [judgement(True, True, False), judgement(False, True)])
+    assert (score.rows, score.right, score.said, score.expected, score.invalid) == (2, 1, 2, 2, 1)
+    assert "recall 0.500 of 2 valid mentions in 2 rows" in str(score)
 
 
 def test_precision_and_recall_of_names() -> None:
     said = {"one": answer("A Survey", "B Survey"), "two": EMPTY, "three": "{", "four": answer("C Survey")}
     wanted = {"one": answer("A Survey"), "two": answer("B Survey"), "three": answer("C Survey"), "four": EMPTY}
     rows = [[{"role": "user", "content": name}, {"role": "assistant", "content": wanted[name]}] for name in said]
-    score = score_answers(rows, [said[row[0]["content"]] for row in rows])
+    score = score_answers(EXTRACTION, rows, [said[row[0]["content"]] for row in rows])
     assert (score.rows, score.right, score.said, score.expected) == (4, 1, 3, 3)
     assert (score.said_nothing, score.invalid) == (1, 1)
     assert score.precision == score.recall == score.f1 == pytest.approx(1 / 3)
@@ -137,9 +170,9 @@ def test_precision_and_recall_of_names() -> None:
 
 
 def test_a_model_that_always_says_nothing_is_recognised() -> None:
-    score = NameScore()
+    score = Score()
     assert not score.always_nothing, "there was nothing to find"
-    score.add(answer("A Survey"), EMPTY)
+    score.add(Counter({"asurvey": 1}), Counter())
     assert score.always_nothing and score.f1 == 0
 
 

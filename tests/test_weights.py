@@ -20,8 +20,7 @@ from server import Server
 
 from pipeline.config import ROOT, Config, load_config
 from pipeline.errors import ConfigError, ProviderError
-from pipeline.files import sha256_of
-from pipeline.providers.adapters import SHIPPED
+from pipeline.providers.adapters import find_adapter
 from pipeline.providers.weights import MODELS_FILE, Weights, download_weights, fetch_weights, find_weights
 
 PARTS = (b"first half, " * 1000, b"second half" * 1000)
@@ -181,8 +180,10 @@ def test_the_embedded_model_with_the_shipped_adapter(project: Project, server: S
     found = [one for page in document["pages"] for passage in page["data_mentions"] for one in passage["datasets"]]
     assert found and all(" ".join(one["raw_name"].split()) in used for one in found)
     assert {one["grounding"] for one in found} == {"exact"}
-    base = find_weights(load_config(project.folder / "config.yaml"), "extraction").sha256
-    assert document["provenance"][0]["model"] == f"{base}+{sha256_of(SHIPPED)}"
+    config = load_config(project.folder / "config.yaml")
+    base = find_weights(config, "extraction").sha256
+    adapter = find_adapter(config, "extraction", base)
+    assert adapter and document["provenance"][0]["model"] == f"{base}+{adapter.sha256}"
 
 
 @pytest.mark.slow

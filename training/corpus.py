@@ -149,11 +149,11 @@ def without_names(aliases: list[dict[str, Any]], gold: Sequence[Window]) -> list
     return [row for row in aliases if not names & {alias.lower() for alias in row["aliases"]}]
 
 
-def windows(pages: Sequence[Window]) -> Corpus:
-    """The pages, cut as the program cuts them."""
+def windows(pages: Sequence[Window], tokens: int = WINDOW_TOKENS) -> Corpus:
+    """The pages, cut as the program cuts them into parts of at most `tokens` tokens."""
     corpus = Corpus()
     for page in pages:
-        for start, end in cut(page.text, "en", WINDOW_TOKENS):
+        for start, end in cut(page.text, "en", tokens):
             inside = tuple(
                 Mention(one.start - start, one.end - start, one.fields)
                 for one in page.mentions

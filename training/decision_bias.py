@@ -25,6 +25,7 @@ from pipeline.text.chunks import whole_page
 from pipeline.training.gguf_base import load_base
 from pipeline.training.recipe import Recipe
 from pipeline.training.rows import RowTokenizer
+from pipeline.training.tasks import TASKS
 from pipeline.training.trainer import CHECKPOINT, Trainer
 
 BIASES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -60,7 +61,7 @@ class Margins:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model.eval().base_model.model, tokenizer
         self._system = PROMPT.read_text(encoding="utf-8").strip()
-        self._rows = RowTokenizer(tokenizer, 1.0)
+        self._rows = RowTokenizer(tokenizer, TASKS[FIRST], 1.0)
 
     def of(self, window: Window) -> float:
         """In logits. Positive: the answer names something."""

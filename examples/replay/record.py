@@ -26,8 +26,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         adapter = folder / "whole-pages.gguf"
-        adapter.symlink_to(SHIPPED)
-        card = json.loads(SHIPPED.with_suffix(".json").read_text(encoding="utf-8"))
+        shipped = next(SHIPPED.glob("extraction-*.gguf"))
+        adapter.symlink_to(shipped)
+        card = json.loads(shipped.with_suffix(".json").read_text(encoding="utf-8"))
         adapter.with_suffix(".json").write_text(json.dumps({**card, "page_tokens": None}), encoding="utf-8")
         settings = {"PROVIDER": "local", "INPUT_DIR": str(HERE.parent / "papers"), "LOCAL_ADAPTER": adapter.name}
         config = folder / "config.yaml"

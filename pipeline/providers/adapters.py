@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.files import sha256_of
 from pipeline.records import invalid_because
 
-SHIPPED = Path(__file__).parent / "models" / "extraction-smollm2-135m.gguf"
+SHIPPED = Path(__file__).parent / "models"  # <process>-<base>.gguf
 
 
 class AdapterCard(BaseModel):
@@ -24,8 +24,8 @@ class AdapterCard(BaseModel):
 
     `base_sha256`: of the GGUF file of its base model. `prompt`: name of the prompt file. `page_tokens`: longest part of
     a page, as MAX_PAGE_TOKENS counts. `max_items`, `max_text`: longest list, and most characters of a text, in an
-    answer. `decision_bias`: added to the logit of `decision_token`, with which a list of mentions begins, because a
-    model that saw about as many pages with mentions as without says "nothing" too often or too rarely elsewhere.
+    answer. `decision_bias`: added to the logit of `decision_token`, with which an answer says that there is something
+    (a mention, a valid one), because a model that saw as many rows with as without says so too often or too rarely.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -59,23 +59,25 @@ class Adapter(BaseModel):
 
 
 def find_adapter(config: Config, process: str, base_sha256: str) -> Adapter | None:
-    """The adapter that LOCAL_ADAPTER names, if it is one for this stage. `auto`: the shipped one, if it fits the model.
+    """The adapter that LOCAL_ADAPTER names, if it is for this stage, or else the shipped one, if it fits the model.
 
     Raises ConfigError if it does not exist, has no card, or was trained for another base model.
     """
     if config.local_adapter == "none":
         return None
-    if config.local_adapter == "auto":
-        adapter = _load(SHIPPED) if SHIPPED.exists() else None
-        fits = adapter and (adapter.card.process, adapter.card.base_sha256) == (process, base_sha256)
-        return adapter if fits else None
-    adapter = _load(config.folder / Path(config.local_adapter).expanduser())
-    if adapter.card.process != process:
-        return None
+    if config.local_adapter != "auto":
+        adapter = _load(config.folder / Path(config.local_adapter).expanduser())
+        if adapter.card.process == process:
+            return _fitting(adapter, base_sha256)
+    shipped = (_load(path) for path in sorted(SHIPPED.glob(f"{process}-*.gguf")))
+    return next((adapter for adapter in shipped if adapter.card.base_sha256 == base_sha256), None)
+
+
+def _fitting(adapter: Adapter, base_sha256: str) -> Adapter:
     if adapter.card.base_sha256 != base_sha256:
         raise ConfigError(
             f"LOCAL_ADAPTER {adapter.path} was trained for another base model: set "
-            f"'{process}: {adapter.card.base}' under LOCAL_MODEL in config.yaml, or LOCAL_ADAPTER to none."
+            f"'{adapter.card.process}: {adapter.card.base}' under LOCAL_MODEL in config.yaml, or LOCAL_ADAPTER to none."
         )
     return adapter
 

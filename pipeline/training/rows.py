@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-
-EMPTY, FULL = '{"data_mentions":[]}', '{"data_mentions":[{"datasets":[{"raw_name":"'
+from pipeline.training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,15 @@ class TokenRow:
 
 
 class RowTokenizer:
-    """`tokenizer`: of the base model. `decision_weight`: of the token that decides between "nothing" and "something".
+    """`tokenizer`: of the base model. `decision_weight`: of the tokens that decide between "nothing" and "something".
 
-    It is one token among hundreds. With a weight of 1 a model learns to answer "nothing" to every page.
+    They are few among hundreds. With a weight of 1 a model learns to answer "nothing" to every page.
     `before_decision`: the tokens before it. `decision_token`, `empty_token`: what it is for something, and for nothing.
     """
 
-    def __init__(self, tokenizer: Any, decision_weight: float) -> None:
-        self._tokenizer, self._decision_weight = tokenizer, decision_weight
-        empty, full = (self._ids(text) for text in (EMPTY, FULL))
+    def __init__(self, tokenizer: Any, task: Task, decision_weight: float) -> None:
+        self._tokenizer, self._task, self._decision_weight = tokenizer, task, decision_weight
+        empty, full = (self._ids(text) for text in (task.no, task.yes))
         place = next(place for place, pair in enumerate(zip(empty, full, strict=False)) if len(set(pair)) > 1)
         self.before_decision, self.decision_token, self.empty_token = full[:place], full[place], empty[place]
 
@@ -45,13 +44,13 @@ class RowTokenizer:
         question = self.question(messages[:-1])
         answer = messages[-1]["content"]
         encoded = self._tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
-        left_out = [match.span(1) for name in unlabelled for match in _value(name).finditer(answer)]
+        fields = set(unlabelled) - self._task.always_taught
+        left_out = [match.span(1) for name in fields for match in _value(name).finditer(answer)]
+        deciding = [match.span(1) for match in self._task.deciding.finditer(answer)]
         weights = [
-            0.0 if any(low < end and start < high for low, high in left_out) else 1.0
-            for start, end in encoded["offset_mapping"]
+            self._decision_weight if _overlaps(span, deciding) else 0.0 if _overlaps(span, left_out) else 1.0
+            for span in encoded["offset_mapping"]
         ]
-        if len(weights) > len(self.before_decision):
-            weights[len(self.before_decision)] = self._decision_weight
         end_of_turn = self._tokenizer.eos_token_id
         return TokenRow([*question, *encoded["input_ids"], end_of_turn], [*weights, 1.0])
 
@@ -65,6 +64,10 @@ class RowTokenizer:
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return any(low < span[1] and span[0] < high for low, high in others)
 
 
 def _value(field: str) -> re.Pattern[str]:

@@ -13,7 +13,6 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.files import sha256_of, write_atomic
-from pipeline.processes import FIRST
 from pipeline.providers.adapters import AdapterCard
 from pipeline.providers.base import Prompt
 from pipeline.providers.local import AnswerLimits, LocalRequests
@@ -25,7 +24,8 @@ from pipeline.training.gguf_adapter import write_adapter
 from pipeline.training.gguf_base import load_base
 from pipeline.training.recipe import Recipe
 from pipeline.training.rows import RowTokenizer, TokenRow, read_rows
-from pipeline.training.scoring import Messages, NameScore, score_answers
+from pipeline.training.scoring import Messages, Score, score_answers
+from pipeline.training.tasks import Task
 from pipeline.training.trainer import CHECKPOINT, Trainer
 from pipeline.words import counted
 
@@ -39,30 +39,31 @@ class Best:
     """The epoch that was kept. `score`, `test`: on the rows of valid.jsonl and test.jsonl; 0 rows if there are none."""
 
     epoch: int
-    score: NameScore
-    test: NameScore
+    score: Score
+    test: Score
 
     @property
-    def names_nothing(self) -> bool:
+    def finds_nothing(self) -> bool:
         return (self.test if self.test.rows else self.score).always_nothing
 
 
 class Training:
-    """Trains on the rows in the folder `data`, and writes the adapter and its card to the folder `output`.
+    """Trains for `task` on the rows in the folder `data`, and writes the adapter and its card to the folder `output`.
 
     Raises InputError if there are no rows to train on, ConfigError, ProviderError.
     """
 
-    def __init__(self, config: Config, recipe: Recipe, data: Path, output: Path) -> None:
+    def __init__(self, config: Config, task: Task, recipe: Recipe, data: Path, output: Path) -> None:
+        self._task = task
         self._config = config.model_copy(update={"local_model": recipe.base})
         self._recipe, self._output = recipe, output
         rows = {name: list(read_rows(data / f"{name}.jsonl")) for name in ("train", "valid", "test")}
         self._train = rows["train"]
         self._held_out = {name: [messages for messages, _ in rows[name]] for name in ("valid", "test")}
-        if not any(_has_mention(messages) for messages, _ in self._train):
+        if not any(self._is_positive(messages) for messages, _ in self._train):
             raise InputError(
-                f"{data / 'train.jsonl'} has no row with a mention, so there is nothing to learn: label more pages, or "
-                "check that these are rows of  python generate_finetune_data.py --process extraction ."
+                f"{data / 'train.jsonl'} has no row with {task.what}, so there is nothing to learn: label more pages, "
+                f"or check that these are rows of  python generate_finetune_data.py --process {task.process} ."
             )
         self._data = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         everything = [messages for part in rows.values() for messages, _ in part]
@@ -78,29 +79,29 @@ class Training:
     @property
     def description(self) -> str:
         """What is going to be trained on."""
-        positive = sum(_has_mention(messages) for messages, _ in self._train)
+        positive = sum(self._is_positive(messages) for messages, _ in self._train)
         rest = len(self._train) - positive
         held_out = {name: counted(len(rows), "row") for name, rows in self._held_out.items()}
         return (
-            f"Training on {counted(positive, 'row')} with mentions and {rest:,} without, "
+            f"Training on {counted(positive, 'row')} with {self._task.what} and {rest:,} without, "
             f"{held_out['valid']} in valid, {held_out['test']} in test."
         )
 
     def run(self, start_from: Path | None = None) -> Best:
         """Train all epochs. `start_from`: folder of another training, to go on from its adapter."""
-        weights = fetch_weights(self._config, FIRST)
+        weights = fetch_weights(self._config, self._task.process)
         model, tokenizer = load_base(weights)
         rows = self._token_rows(tokenizer)
         trainer = Trainer(model, self._recipe, self._output, start_from / CHECKPOINT if start_from else None)
         start = sha256_of(start_from / CHECKPOINT) if start_from else ""
-        inputs = f"{self._data} {find_weights(self._config, FIRST).sha256} {start}"
+        inputs = f"{self._data} {find_weights(self._config, self._task.process).sha256} {start}"
         scores = trainer.train(rows, inputs, lambda epoch: self._after_epoch(epoch, trainer, weights))
         report = {"recipe": asdict(self._recipe), "epochs": scores}
         write_atomic(self._output / "training.json", json.dumps(report, indent=2).encode() + b"\n")
         # Without rows that were kept apart, the last epoch is the best guess.
         best = max(scores, key=lambda one: (one["f1"], one["epoch"]))
         shutil.copy(self._epoch_file(best["epoch"]), self.adapter)
-        biased = {0.0: NameScore(**best["score"])}
+        biased = {0.0: Score(**best["score"])}
         biased |= {
             bias: self._score(weights, self.adapter, "valid", bias) for bias in BIASES if self._held_out["valid"]
         }
@@ -109,7 +110,7 @@ class Training:
         return Best(best["epoch"], biased[bias], self._score(weights, self.adapter, "test", bias))
 
     def _token_rows(self, tokenizer: Any) -> list[TokenRow]:
-        tokenized = RowTokenizer(tokenizer, self._recipe.decision_weight)
+        tokenized = RowTokenizer(tokenizer, self._task, self._recipe.decision_weight)
         self._decision_token = tokenized.decision_token
         rows = [tokenized.row(messages, unlabelled) for messages, unlabelled in self._train]
         short = [row for row in rows if len(row.tokens) <= MAX_ROW_TOKENS]
@@ -123,22 +124,28 @@ class Training:
         print(f"\nEpoch {epoch}: {score}", flush=True)
         return {"epoch": epoch, "f1": score.f1, "score": asdict(score)}
 
-    def _score(self, weights: Path, adapter: Path, split: str, bias: float) -> NameScore:
+    def _score(self, weights: Path, adapter: Path, split: str, bias: float) -> Score:
         """Let the embedded model answer, as it will be used."""
         rows = self._held_out[split][: self._recipe.valid_rows if split == "valid" else None]
         if not rows:
-            return NameScore()
-        stage = get_stage(FIRST)
+            return Score()
+        stage = get_stage(self._task.process)
         params = {"temperature": 0, "max_tokens": 1024, **self._card(bias).params}
-        form = LocalRequests(Prompt(FIRST, "", stage.schema_name, stage.schema), "", "", params, self._limits)
-        bodies = [form.body("", 0) | {"messages": list(messages[:-1])} for messages in rows]
-        return score_answers(rows, answers(weights, adapter, bodies))
+        prompt = Prompt(stage.process, "", stage.schema_name, stage.schema)
+        form = LocalRequests(prompt, "", "", params, self._limits)
+        expected = [self._task.expects(messages[-1]["content"]) for messages in rows]
+        bodies = [
+            form.body("", number) | {"messages": list(messages[:-1])}
+            for number, messages in zip(expected, rows, strict=True)
+        ]
+        return score_answers(self._task, rows, answers(weights, adapter, bodies))
 
     def _card(self, bias: float) -> AdapterCard:
         return AdapterCard(
-            process=FIRST,
+            process=self._task.process,
             base=self._recipe.base,
-            base_sha256=find_weights(self._config, FIRST).sha256,
+            prompt=self._task.prompt,
+            base_sha256=find_weights(self._config, self._task.process).sha256,
             page_tokens=self._page_tokens,
             max_items=self._limits.max_items,
             max_text=self._limits.max_text,
@@ -146,24 +153,31 @@ class Training:
             decision_bias=bias,
         )
 
+    def _is_positive(self, messages: Messages) -> bool:
+        answer = messages[-1]["content"]
+        return bool(self._task.found(answer, self._task.expects(answer)))
+
     def _epoch_file(self, epoch: int) -> Path:
         return self._output / f"epoch-{epoch}.gguf"
 
 
 def _page(messages: Messages) -> str:
     """The page that a row asks about, without the tags around it."""
-    return messages[1]["content"].removeprefix("<page>\n").removesuffix("\n</page>")
-
-
-def _has_mention(messages: Messages) -> bool:
-    return bool(json.loads(messages[-1]["content"]).get("data_mentions"))
+    return messages[1]["content"].partition("<page>\n")[2].removesuffix("\n</page>")
 
 
 def _limits(rows: Sequence[Messages]) -> AnswerLimits:
     """Limits that every taught answer fits, and not less than those without an adapter."""
-    usual, lists, texts = AnswerLimits(), [0], [0]
-    for messages in rows:
-        for passage in (answer := json.loads(messages[-1]["content"])).get("data_mentions", ()):
-            lists += [len(answer["data_mentions"]), len(passage["datasets"])]
-            texts += [len(passage["mentioned_in"]), *(len(one["raw_name"]) for one in passage["datasets"])]
-    return AnswerLimits(max(usual.max_items, *lists), max(usual.max_text, *texts))
+    usual = AnswerLimits()
+    lists, texts = [usual.max_items], [usual.max_text]
+    open_values = [json.loads(messages[-1]["content"]) for messages in rows]
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, dict):
+            open_values += value.values()
+        elif isinstance(value, list):
+            lists.append(len(value))
+            open_values += value
+        elif isinstance(value, str):
+            texts.append(len(value))
+    return AnswerLimits(max(lists), max(texts))

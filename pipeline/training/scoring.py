@@ -1,4 +1,4 @@
-"""How good a fine-tuned model is: precision and recall of dataset names on rows that it was not trained on.
+"""How good a fine-tuned model is: precision and recall of what it finds, on rows that it was not trained on.
 
 Loss and token accuracy say nothing about that: a model that answers "nothing" to every page has excellent ones.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.stages.base import InvalidAnswer
-from pipeline.stages.extraction import Extraction, ExtractionAnswer
-from pipeline.text.names import key
+from pipeline.training.tasks import Task
 
 Messages = Sequence[dict[str, str]]
 
 
 @dataclass
-class NameScore:
-    """Names in answers, each once per row. `said_nothing`: rows with an empty answer. `invalid`: unreadable answers."""
+class Score:
+    """What answers find, each item once per row. `what`: names, or valid mentions. `said_nothing`: rows without any.
+
+    `invalid`: unreadable answers.
+    """
+
+    what: str = "names"
 
     rows: int = 0
     right: int = 0
@@ -43,13 +45,11 @@ class NameScore:
 
     @property
     def always_nothing(self) -> bool:
-        """Whether the model named nothing at all, although there was something to name."""
+        """Whether the model found nothing at all, although there was something to find."""
         return self.expected > 0 and self.said == 0
 
-    def add(self, wanted: str, answered: str) -> None:
-        """Count one row. `wanted`, `answered`: extraction answers in JSON."""
-        expected = names(wanted) or Counter()
-        said = names(answered)
+    def add(self, expected: Counter[str], said: Counter[str] | None) -> None:
+        """Count one row: what should be found, and what was. None: an answer that is not valid."""
         self.rows += 1
         self.expected += expected.total()
         self.invalid += said is None
@@ -59,24 +59,16 @@ class NameScore:
 
     def __str__(self) -> str:
         return (
-            f"F1 {self.f1:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f} of {self.expected} names in "
-            f"{self.rows} rows; {self.said_nothing} empty answers, {self.invalid} invalid"
+            f"F1 {self.f1:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f} of {self.expected} "
+            f"{self.what} in {self.rows} rows; {self.said_nothing} empty answers, {self.invalid} invalid"
         )
 
 
-def score_answers(rows: Sequence[Messages], answers: Sequence[str]) -> NameScore:
+def score_answers(task: Task, rows: Sequence[Messages], answers: Sequence[str]) -> Score:
     """Compare the answers of a model with those of the rows, whose last message is the right one."""
-    score = NameScore()
+    score = Score(task.what)
     for messages, answered in zip(rows, answers, strict=True):
-        score.add(messages[-1]["content"], answered)
+        wanted = messages[-1]["content"]
+        expects = task.expects(wanted)
+        score.add(task.found(wanted, expects) or Counter(), task.found(answered, expects))
     return score
-
-
-def names(content: str) -> Counter[str] | None:
-    """The names in an extraction answer. None if it is not valid."""
-    try:
-        answer: Any = Extraction().parse(content, 0)
-    except InvalidAnswer:
-        return None
-    assert isinstance(answer, ExtractionAnswer)
-    return Counter({key(one.raw_name) for passage in answer.data_mentions for one in passage.datasets})
