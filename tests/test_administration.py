@@ -82,7 +82,8 @@ def table(project: Project) -> dict[str, list[int]]:
     lines = project.command("batch_status.py")[1].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("stage "))
     assert lines[start].split() == ["stage", "documents", "pages", "answered", "waiting", "failed", "not", "asked"]
-    cells = [line.split() for line in lines[start + 2 :]]
+    end = lines.index("", start) if "" in lines[start:] else None
+    cells = [line.split() for line in lines[start + 2 : end]]
     return {process: [int(count) for count in counts] for process, *counts in cells}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,10 @@ def test_the_summary_counts_what_was_written(done: Project) -> None:
     papers = {row["document"] for row in valid}
     assert f"{len(valid)} mentions of {len(named)} named dataset" in printed
     assert f"in {len(papers)} of 2 papers after reasoning" in printed
+    for command in ("retrieve_results.py --process reasoning", "batch_status.py"):
+        found = done.run(command)
+        assert f"reasoning: found {len(valid)} mentions of {len(named)} named dataset" in found
+        assert f"on {len({(row['document'], row['page']) for row in valid})} of 3 pages; " in found
     gold = done.folder / "gold.jsonl"
     lines = [
         {"doc_id": source, "page": page, "text": text_of(done, source, page), "mentions": []}
@@ -316,6 +321,44 @@ def test_the_summary_counts_what_was_written(done: Project) -> None:
     done.run(f"evaluate.py --gold {gold}")
     report = json.loads((done.output / "evaluation" / "evaluation.json").read_text())
     assert report["stages"]["reasoning"]["levels"]["mention"]["predicted"] == len(valid)
+
+
+def test_the_summaries_say_what_each_stage_found(project: Project, server: Server) -> None:
+    server.polls_to_complete = 0
+    project.paper("a.pdf", FIRST, SECOND)
+    project.paper("b.pdf", "The Korvian Household Survey is known to many.")
+    for process in ("extraction", "judge", "reasoning"):
+        project.run(f"run_batch.py --process {process}")
+        printed = project.run(f"retrieve_results.py --process {process}")
+        rows = exported(project)
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{process}: found ")]
+        rejected = sum(row["valid"] is False for row in rows)
+        assert f"found {len(rows) - rejected} mention" in line
+        assert (f"; {rejected} rejected" in line) is (process != "extraction")
+        if process == "reasoning":
+            changed = sum(row["judge_valid"] is not row["reasoning_valid"] for row in rows)
+            assert f"overruled judge {changed} times" in line
+        assert line in project.run("batch_status.py")
+    named = {row["canonical_name"] for row in rows if row["valid"] and row["canonical_name"]}
+    assert ("most frequent datasets:" in printed) is bool(named)
+    for name in named:
+        papers = {row["document"] for row in rows if row["valid"] and row["canonical_name"] == name}
+        assert f" in {len(papers)} paper" in next(
+            line for line in printed.splitlines() if line.startswith(f"  {name}: ")
+        )
+
+
+def test_a_folder_of_the_previous_version_is_counted_too(done: Project) -> None:
+    """Version 4 of the ledger did not keep what was found."""
+    expected = done.run("batch_status.py")
+    with sqlite3.connect(done.output / "ledger.sqlite") as ledger:
+        ledger.execute("ALTER TABLE merged DROP COLUMN found")
+        ledger.execute("PRAGMA user_version=4")
+    ledger.close()
+    before = done.files()
+    done.run("retrieve_results.py --process reasoning")
+    assert done.run("batch_status.py") == expected
+    assert done.files() == before, "no document is written again"
 
 
 def test_nothing_to_export(project: Project) -> None:

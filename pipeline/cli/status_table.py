@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from pipeline.batches.status import BatchStatus, StatusReport
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK, READY
+from pipeline.cli.found import found_sentence
 from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES
 from pipeline.records import NOT_SENT
@@ -36,6 +37,9 @@ def print_status(report: StatusReport, stages: Mapping[str, StageCounts]) -> Non
         for status in batches:
             print("\n".join(_lines(status)))
     print("\n" + tabulate([_stage_row(process, counts) for process, counts in stages.items()], headers=STAGE_HEADERS))
+    found = [found_sentence(process, one.found, one.pages.total()) for process, one in stages.items() if one.found]
+    if found:
+        print("\n" + "\n".join(found))
 
 
 def _lines(status: BatchStatus) -> tuple[str, str]:

@@ -6,9 +6,11 @@ import sys
 
 from pipeline.batches.session import Session
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK
+from pipeline.cli.found import found_sentence, print_frequent
 from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES, next_process, previous_process
 from pipeline.words import counted
+from pipeline.workflow.findings import stage_findings
 from pipeline.workflow.report import Merged, Report
 
 SHOWN_PROBLEMS = 20
@@ -66,6 +68,10 @@ def print_retrieved(process: str, report: Report, session: Session, show_next: b
             f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
             f"To ask again: python run_batch.py --process {process} --again failed"
         )
+    found = stage_findings(session, process)
+    print(found_sentence(process, found, merged.pages))
+    if next_process(process) is None:
+        print_frequent(found)
     print_costs(session)
     if show_next:
         _print_next(process, report)

@@ -17,13 +17,15 @@ Failure = dict[str, Any]  # page, part if there are several, kind, message, atte
 class WrittenDocument:
     """A document file as it was written.
 
-    `size`: bytes. `stamp`: changes with everything it was made from. `statuses`: number of pages by status.
+    `size`: bytes. `stamp`: changes with everything it was made from. `statuses`: number of pages by status. `found`:
+    what it says about its mentions, for the summaries; None if an older version has written it.
     """
 
     size: int
     stamp: str
     statuses: Counter[str]
     failures: Sequence[Failure] = ()
+    found: dict[str, Any] | None = None
 
 
 class DocumentStates:
@@ -52,15 +54,24 @@ class DocumentStates:
         """The document's file contains everything that the ledger knows."""
         self._db.run("DELETE FROM dirty WHERE process = ? AND source = ?", process, source)
         failures = json.dumps(written.failures) if written.failures else None
-        values = (written.size, written.stamp, json.dumps(written.statuses), failures)
-        self._db.run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?, ?)", process, source, *values)
+        found = json.dumps(written.found, separators=(",", ":"))
+        values = (written.size, written.stamp, json.dumps(written.statuses), failures, found)
+        self._db.run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?, ?, ?)", process, source, *values)
 
     def written(self, process: str, source: str) -> WrittenDocument | None:
         """What is known of a document's file, or None if this ledger has not written one."""
-        query = "SELECT size, text, statuses, failures FROM merged WHERE process = ? AND source = ?"
-        for size, stamp, statuses, failures in self._db.all(query, process, source):
-            return WrittenDocument(size, stamp, Counter(json.loads(statuses)), json.loads(failures or "[]"))
+        query = "SELECT size, text, statuses, failures, found FROM merged WHERE process = ? AND source = ?"
+        for size, stamp, statuses, failures, found in self._db.all(query, process, source):
+            pages, given_up = Counter(json.loads(statuses)), json.loads(failures or "[]")
+            return WrittenDocument(size, stamp, pages, given_up, json.loads(found or "null"))
         return None
+
+    def found(self, process: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(document, what is kept about its mentions) of all written documents, in the order of their ids."""
+        query = "SELECT source, found FROM merged WHERE process = ? AND found IS NOT NULL ORDER BY source"
+        for source, found in self._db.each(query, process):
+            if found != "null":
+                yield source, json.loads(found)
 
     def is_outdated(self, process: str, source: str) -> bool:
         return self._db.exists("SELECT 1 FROM dirty WHERE process = ? AND source = ?", process, source)

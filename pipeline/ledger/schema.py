@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import WorkspaceError
 
-VERSION = 4
+VERSION = 5
 WAL_TRIES = 100  # for 5 seconds, while other commands create the same file
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
@@ -50,11 +50,11 @@ CREATE TABLE queue (
     provider TEXT, base_url TEXT, model TEXT, tokens INTEGER NOT NULL, since INTEGER NOT NULL,
     PRIMARY KEY (provider, base_url, model)) WITHOUT ROWID;
 -- Documents whose file must be written again, and what the files that were written contain. text: the stamp of
--- everything that a file was made from.
+-- everything that a file was made from. found: what the document's mentions are, for the summaries.
 CREATE TABLE dirty (process TEXT, source TEXT, PRIMARY KEY (process, source)) WITHOUT ROWID;
 CREATE TABLE merged (
     process TEXT, source TEXT, size INTEGER NOT NULL, text TEXT NOT NULL, statuses TEXT NOT NULL, failures TEXT,
-    PRIMARY KEY (process, source)) WITHOUT ROWID;
+    found TEXT, PRIMARY KEY (process, source)) WITHOUT ROWID;
 """
 # Version 3 did not store what an ask was about: its rows have no span until workflow/upgrade.py fills it in.
 _FROM_VERSION_3 = """
@@ -69,6 +69,8 @@ ALTER TABLE ask ADD COLUMN span_end INTEGER;
 ALTER TABLE ask ADD COLUMN datasets TEXT;
 CREATE INDEX ask_without_span ON ask (process, source) WHERE span_start IS NULL;
 """
+# Version 4 did not store what was found. workflow/merge.py fills it in.
+_FROM_VERSION_4 = "ALTER TABLE merged ADD COLUMN found TEXT"
 
 
 class Database:
@@ -114,12 +116,13 @@ class Database:
         version, is_new = self._version(), not self.exists("SELECT 1 FROM sqlite_master LIMIT 1")
         if version == VERSION:
             return
-        if not is_new and version != 3:
+        if not is_new and version not in (3, 4):
             raise WorkspaceError(
                 f"{self._path} was written by another version of this program: set OUTPUT_DIR to a new folder, or use "
                 "that version."
             )
-        for statement in (_SCHEMA if is_new else _FROM_VERSION_3).split(";"):
+        conversions = {3: f"{_FROM_VERSION_3};{_FROM_VERSION_4}", 4: _FROM_VERSION_4}
+        for statement in (_SCHEMA if is_new else conversions[version]).split(";"):
             self.run(statement)
         self.run(f"PRAGMA user_version={VERSION}")
 
@@ -151,6 +154,13 @@ class Database:
     def all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def each(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows one by one, however many there are."""
+        try:
+            yield from self._connection.execute(query, values)
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 

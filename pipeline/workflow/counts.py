@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pipeline.batches.session import Session
 from pipeline.processes import PROCESSES
 from pipeline.store import manifest_entries
+from pipeline.workflow.findings import StageFindings, stage_findings
 
 
 @dataclass
 class StageCounts:
-    """The documents that a stage has a file of, and their pages by status."""
+    """The documents that a stage has a file of, their pages by status, and what was found, if there are any."""
 
     documents: int = 0
     pages: Counter[str] = field(default_factory=Counter)
+    found: StageFindings | None = None
 
 
 def stage_counts(session: Session) -> dict[str, StageCounts]:
@@ -29,4 +31,6 @@ def stage_counts(session: Session) -> dict[str, StageCounts]:
             if source in present:
                 stage.documents += 1
                 stage.pages.update(statuses)
+        if stage.documents:
+            stage.found = stage_findings(session, process)
     return counts

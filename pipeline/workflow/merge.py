@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from pipeline.records import Document, ManifestEntry, PageText, Usage
 from pipeline.stages import get_stage
 from pipeline.store import load_document, load_text, manifest_entries
 from pipeline.workflow.build import DocumentBuilder
+from pipeline.workflow.findings import document_findings
 from pipeline.workflow.report import Merged
 
 GROUP = 100  # documents that are written in one transaction
@@ -56,9 +58,10 @@ def merge_outdated(session: Session, process: str) -> None:
 
 @dataclass
 class State:
-    """A document in one stage: pages by status, and the questions that were given up."""
+    """A document in one stage: pages by status, what was found, and the questions that were given up."""
 
     statuses: Counter[str]
+    found: dict[str, Any] | None
     failures: Sequence[Failure] = ()
 
 
@@ -118,7 +121,8 @@ class Merger:
                 process, source = pending.process, pending.source
                 size = file_size(workspace.document(process, source)) or 0
                 state = pending.state
-                written = WrittenDocument(size, self._stamp(process, source), state.statuses, state.failures)
+                stamp = self._stamp(process, source)
+                written = WrittenDocument(size, stamp, state.statuses, state.failures, state.found)
                 ledger.documents.mark_written(process, source, written)
         self._group = {}
 
@@ -128,11 +132,16 @@ class Merger:
         size, written = file_size(path), ledger.documents.written(process, source)
         if not previous_changed and not ledger.documents.is_outdated(process, source):
             if written and (written.size, written.stamp) == (size, self._stamp(process, source)):
-                return State(written.statuses, written.failures), False
+                state = State(written.statuses, written.found, written.failures)
+                if written.found is None:
+                    state.found = self._found(process, source)
+                    self._group[process, source] = _Pending(process, source, state)
+                return state, False
             older = self._older(process, source) if size is not None else None
             if older:
-                self._group[process, source] = _Pending(process, source, _state_of(older))
-                return _state_of(older), False
+                state = _state_of(older, load_text(self.session.workspace, source))
+                self._group[process, source] = _Pending(process, source, state)
+                return state, False
         pending = self._build(process, source)
         changed = size is None or path.read_bytes() != pending.content
         if not changed:
@@ -149,6 +158,11 @@ class Merger:
             return None
         text = load_text(self.session.workspace, source)
         return document if document.text_sha256 in (None, text.digest()) else None
+
+    def _found(self, process: str, source: str) -> dict[str, Any] | None:
+        """What the file of a document says about its mentions."""
+        document = load_document(self.session.workspace, process, source)
+        return document_findings(document, load_text(self.session.workspace, source)) if document else None
 
     def _stamp(self, process: str, source: str) -> str:
         """Changes whenever something changes that the document is built from, apart from the ledger's answers.
@@ -169,17 +183,17 @@ class Merger:
         prefiltered = prefilter.decided(text) if prefilter and stage.previous is None else ()
         builder = DocumentBuilder(stage, text, before, self.session.ledger, self.session.config, prefiltered)
         document = builder.build()
-        state = State(Counter(document.page_status.values()), builder.failures)
+        state = State(Counter(document.page_status.values()), document_findings(document, text), builder.failures)
         content = document.model_dump_json(indent=2).encode() + b"\n"
         self._latest[process] = document
         return _Pending(process, source, state, content)
 
 
-def _state_of(document: Document) -> State:
+def _state_of(document: Document, text: PageText) -> State:
     """The state of a document from its file alone."""
     failed = ((page, status) for page, status in document.page_status.items() if status.startswith("failed:"))
     failures = [{"page": int(page), "kind": status.removeprefix("failed:")} for page, status in failed]
-    return State(Counter(document.page_status.values()), failures)
+    return State(Counter(document.page_status.values()), document_findings(document, text), failures)
 
 
 def updating(merger: Merger, entries: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:

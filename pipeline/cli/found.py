@@ -1,0 +1,36 @@
+"""What a stage has found, in one sentence, and the most frequent datasets."""
+
+from __future__ import annotations
+
+from pipeline.processes import previous_process
+from pipeline.words import counted
+from pipeline.workflow.findings import StageFindings
+
+SHOWN_DATASETS = 5
+
+
+def found_sentence(process: str, found: StageFindings, pages: int) -> str:
+    """`extraction: found 3 mentions of 2 named datasets on 2 of 9 pages`, and what the stage did to them."""
+    total = found.total
+    sentence = (
+        f"{process}: found {counted(total.mentions, 'mention')} of {counted(len(found.datasets), 'named dataset')} on "
+        f"{total.pages:,} of {counted(pages, 'page')}"
+    )
+    previous = previous_process(process)
+    if previous is None:
+        return sentence
+    sentence += f"; {total.rejected:,} rejected"
+    if previous_process(previous):  # the first verdicts overrule none
+        overruled = total.removed + total.restored
+        sentence += (
+            f", {previous} overruled {overruled:,} times ({total.removed:,} rejected, {total.restored:,} restored)"
+        )
+    return f"{sentence}, {total.uncertain:,} uncertain"
+
+
+def print_frequent(found: StageFindings) -> None:
+    """The datasets that most papers mention."""
+    if found.datasets:
+        print("most frequent datasets:")
+    for one in found.datasets[:SHOWN_DATASETS]:
+        print(f"  {one.name}: {counted(one.mentions, 'mention')} in {counted(one.papers, 'paper')}")
