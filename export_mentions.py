@@ -1,6 +1,7 @@
 """Write what was found as tables: one row per mention, and one row per paper and dataset.
 
 python export_mentions.py
+python export_mentions.py --format html
 python export_mentions.py --format parquet --valid-only
 python export_mentions.py --format xlsx --documents 'reports/*' --canonical my-names.csv
 """
@@ -16,17 +17,22 @@ from pipeline.cli.arguments import OK, guarded, parser
 from pipeline.processes import PROCESSES
 from pipeline.words import counted
 
-FORMATS = ("csv", "parquet", "jsonl", "xlsx")
+FORMATS = ("csv", "parquet", "jsonl", "xlsx", "html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser(
         "Write mentions.<format>, with one row per mention, and datasets.<format>, with one row per paper and dataset, "
-        "to the folder export in OUTPUT_DIR. Human labels override the stages. The columns are described in "
-        "docs/export.md.",
+        "or report.html, a page with plots and every sentence, to the folder export in OUTPUT_DIR. Human labels "
+        "override the stages. The columns are described in docs/export.md.",
         processes=None,
     )
-    made.add_argument("--format", choices=FORMATS, default="csv", help="format of the tables (default: csv)")
+    made.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="csv",
+        help="csv, parquet, jsonl or xlsx for tables, html for a report (default: csv)",
+    )
     made.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for the tables (default: export in OUTPUT_DIR)"
     )

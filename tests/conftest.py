@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMANDS = {
     "run_batch.py": run_batch.main,
     "retrieve_results.py": retrieve_results.main,
@@ -201,3 +203,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real papers are not here")
     return SHARED / "data"
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    sync = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed")
+    with sync.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()

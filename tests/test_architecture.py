@@ -29,7 +29,7 @@ LAYERS = (
     {"text", "prefilter"},
     {"store", "selection"},
     {"workspace", "files", "config"},
-    {"records", "errors", "processes", "clock", "words", "page_template"},
+    {"records", "errors", "processes", "clock", "words", "pages"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Imports between different packages of one layer.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ from pipeline.stages.extraction import ExtractionAnswer
 from pipeline.workflow.contradictions import judged_both_ways as judged_both_ways_in
 from pipeline.workspace import Workspace
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The final verdict of the test server on both names is "valid"; its judge rejects the first one.
 FIRST = "We use the Korvian Household Survey (KHS) here. The Barley Price Panel is merged with it. Näïve – “text”."
 SECOND = "Nothing but theory stands on this page. The annex describes the Farm Register."
@@ -459,17 +456,6 @@ def test_a_cancelled_annotation_of_label_studio_is_ignored(done: Project) -> Non
 
 def part(name: str, kind: str, *, region: str = "x", **value: Any) -> dict[str, Any]:
     return {"id": region, "from_name": name, "to_name": "text", "type": kind, "value": value}
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("Chromium is not installed")
-    with sync.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def open_review(browser: Any, project: Project, options: str = "") -> Any:

@@ -24,7 +24,7 @@ from pipeline.evaluation.report import (
 from pipeline.evaluation.runs import Evaluation, StageResult
 from pipeline.evaluation.scoring import LEVELS, RULES, Row
 from pipeline.files import write_atomic
-from pipeline.page_template import page_template
+from pipeline.pages.template import page_template
 from pipeline.words import counted
 
 _LEVEL_NAMES = {
@@ -41,7 +41,9 @@ def write_html(
     evaluations: Sequence[Evaluation], path: Path, differences: Mapping[str, Estimate] | None = None
 ) -> None:
     """Write the page of one run, or of two with the differences of their F1. Raises WorkspaceError."""
-    head, tail = page_template(Path(__file__).with_name("evaluation.html")).split("{{BODY}}")
+    head, tail = page_template(Path(__file__).with_name("evaluation.html"), "Evaluation of dataset mentions").split(
+        "{{CONTENT}}"
+    )
     body = ["<h1>Evaluation of dataset mentions</h1>"]
     if differences:
         body += _differences(evaluations, differences)

@@ -60,11 +60,11 @@ class NameUse:
             forms += [long, short]
         return cls(name, tuple(dict.fromkeys(" ".join(form.split()) for form in forms)))
 
-    @property
+    @cached_property
     def long_forms(self) -> list[str]:
         return [form for form in self.forms if not is_acronym(form)]
 
-    @property
+    @cached_property
     def acronyms(self) -> list[str]:
         return [form for form in self.forms if is_acronym(form)]
 

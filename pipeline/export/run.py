@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pipeline.config import Config
 from pipeline.errors import StageOrderError
 from pipeline.export.canonical import CanonicalNames
-from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS
+from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, Row
 from pipeline.export.datasets import dataset_rows
 from pipeline.export.mentions import Filter, FinalDocument, MentionRows, final_documents, last_stage, uses_of
 from pipeline.export.papers import load_papers
 from pipeline.export.registry import Override, Registry, load_overrides, load_registry
+from pipeline.export.report import write_report
 from pipeline.export.tables import table
 from pipeline.providers.weights import model_name
 from pipeline.review.labels import load_labels
@@ -40,16 +42,17 @@ class Exported:
     """What was written. `valid`: mentions that are not rejected; `papers`: papers with at least one of these."""
 
     stage: str
-    files: list[Path]
+    files: list[Path] = field(default_factory=list)
     documents: int = 0
     papers: int = 0
     mentions: int = 0
     valid: int = 0
     datasets: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
 
 
 def export(config: Config, options: ExportOptions) -> Exported:
-    """Write mentions.<format> and datasets.<format> to the folder.
+    """Write mentions.<format> and datasets.<format>, or report.html, to the folder.
 
     Goes through the documents twice, first for their names, and holds one of them in memory at a time.
     Raises StageOrderError without results, InputError, ConfigError, LabelError, WorkspaceError.
@@ -74,21 +77,42 @@ def export(config: Config, options: ExportOptions) -> Exported:
             f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
         )
     rows = MentionRows(stage, papers, names, model_name)
-    paths = [options.folder / f"{name}.{options.form}" for name in ("mentions", "datasets")]
-    exported = Exported(stage, paths)
+    exported = Exported(stage)
+    made = (
+        list(rows.of(document, [one for one in document.mentions if options.kept.allows(one.dataset)]))
+        for document in documents("Rows")
+    )
+    counted_rows = _counting(made, exported)
+    if options.form == "html":
+        exported.files = [options.folder / "report.html"]
+        write_report(exported.files[0], counted_rows, lambda: _about(exported))
+        return exported
+    exported.files = [options.folder / f"{name}.{options.form}" for name in ("mentions", "datasets")]
     columns = [*MENTION_COLUMNS, *papers.columns()]
-    with table(paths[0], columns) as mentions, table(paths[1], DATASET_COLUMNS) as datasets:
-        for document in documents("Rows"):
-            kept = [mention for mention in document.mentions if options.kept.allows(mention.dataset)]
-            made = list(rows.of(document, kept))
-            for row in made:
+    with table(exported.files[0], columns) as mentions, table(exported.files[1], DATASET_COLUMNS) as datasets:
+        for of_document in counted_rows:
+            for row in of_document:
                 mentions.write(row)
-            for row in dataset_rows(made, registry):
+            for row in dataset_rows(of_document, registry):
                 datasets.write(row)
-            valid = [row for row in made if row["valid"] is not False]
-            exported.documents += 1
-            exported.papers += bool(valid)
-            exported.mentions += len(made)
-            exported.valid += len(valid)
-            exported.datasets.update(str(row["canonical_name"]) for row in valid if row.get("canonical_name"))
     return exported
+
+
+def _counting(documents: Iterable[Sequence[Row]], exported: Exported) -> Iterator[Sequence[Row]]:
+    """The rows of each document, which are counted on the way."""
+    for rows in documents:
+        valid = [row for row in rows if row["valid"] is not False]
+        exported.documents += 1
+        exported.papers += bool(valid)
+        exported.mentions += len(rows)
+        exported.valid += len(valid)
+        exported.datasets.update(str(row["canonical_name"]) for row in valid if row.get("canonical_name"))
+        exported.models.update(str(row["model"]) for row in valid if row.get("model"))
+        yield rows
+
+
+def _about(exported: Exported) -> dict[str, Any]:
+    """What the head of the report says."""
+    models = ", ".join(sorted(exported.models)) or "no model"
+    text = f"After the stage {exported.stage}, by {models}; human labels override it. Models make mistakes."
+    return {"documents": exported.documents, "text": text}

@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.files import replacing
-from pipeline.page_template import page_template
+from pipeline.pages.template import DATA, page_template
 from pipeline.records import CLASS_FIELDS, TEXT_FIELDS
 from pipeline.review.review_pages import ReviewPage
 
 
 def write_html(pages: Iterable[ReviewPage], path: Path) -> int:
     """Write the review page. Returns the number of pages in it. Holds one page in memory at a time."""
-    template = page_template(Path(__file__).with_name("review.html"))
     # The browser saves the labels under this key, so that reviews of different output folders are kept apart.
-    template = template.replace("{{KEY}}", hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16])
-    before, after = template.split("{{DATA}}")
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    template = page_template(Path(__file__).with_name("review.html"), "Review of dataset mentions", f'data-key="{key}"')
+    before, after = template.split(DATA)
     count = 0
     with replacing(path) as file:
         file.write(before.encode())

@@ -19,9 +19,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.text.normalize import normalized
 
+CACHED_NAMES = 1 << 16  # names repeat: a corpus has far fewer of them than mentions
 MIN_INITIALS = 3  # letters; shorter acronyms have too many possible long forms
 MAX_ACRONYM = 15  # characters
 _YEARS = re.compile(r"(?<!\d)(?:1[89]|20)\d\d(?:\s*[-–—/]\s*\d{2,4})?(?!\d)")
@@ -73,6 +75,7 @@ def name_forms(name: str, text: str = "", span: tuple[int, int] | None = None) -
     return NameForms(frozenset(map(key, forms)), frozenset(acronyms), frozenset(letters))
 
 
+@lru_cache(CACHED_NAMES)
 def key(name: str) -> str:
     """The letters and digits of a name, without what does not tell datasets apart. Never empty for a visible name."""
     words = _WORD.findall(_core(name))
@@ -81,6 +84,7 @@ def key(name: str) -> str:
     return normalized("".join(words)) or normalized(name) or name.strip()
 
 
+@lru_cache(CACHED_NAMES)
 def is_acronym(name: str) -> bool:
     """Whether a name is one word, at most 15 characters long, at least half of whose letters are capitals."""
     word = _core(name)
@@ -174,6 +178,7 @@ def initials(name: str) -> Iterator[str]:
             yield letters
 
 
+@lru_cache(CACHED_NAMES)
 def content_words(name: str) -> tuple[str, ...]:
     """The normalized words of a name that tell it from others, singular, in American spelling. Years are left out.
 
@@ -187,6 +192,7 @@ def content_words(name: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+@lru_cache(CACHED_NAMES)
 def plain_name(name: str) -> str:
     """The name as printed, without years, possessive endings, a leading article and a trailing "data"."""
     plain = " ".join(_core(name).split())
@@ -194,6 +200,7 @@ def plain_name(name: str) -> str:
     return " ".join(name.split()) if not plain or plain.split()[-1].lower() in _SMALL_WORDS else plain
 
 
+@lru_cache(CACHED_NAMES)
 def word_bag(name: str) -> tuple[str, ...]:
     """The content words of a name in alphabetical order: "Survey of Family Growth" is also "Family Growth Survey"."""
     return tuple(sorted(content_words(name)))

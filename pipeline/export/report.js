@@ -1,0 +1,491 @@
+"use strict";
+// Text from papers is only ever put into text nodes and attributes, so it is never parsed as markup.
+//
+// The data: `fields`, the names of the values of a mention; `mentions`, one list of values each; `papers` and `datasets`,
+// which mentions name by their number; `about`, what the report was made from. A dataset number of -1 means unnamed data.
+const data = JSON.parse(document.getElementById("data").textContent);
+const { papers, datasets, about } = data;
+const at = Object.fromEntries(data.fields.map((name, place) => [name, place]));
+const byId = (id) => document.getElementById(id);
+const PER_PAGE = 50;
+const LISTED = 6; // names in a cell
+const BARS = { datasets: 20, other: 8 };
+const USED = new Set(["primary", "supporting"]);
+const FILTERS = ["query", "use", "from", "to", "country", "producer", "type"];
+const number = new Intl.NumberFormat("en");
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+const counted = (count, one, more = one + "s") => number.format(count) + " " + (count === 1 ? one : more);
+
+// Mentions. `kind` decides in which table a mention is.
+
+const value = (mention, name) => mention[at[name]];
+const isInvalid = (mention) => value(mention, "valid") === false;
+const isUncertain = (mention) => !isInvalid(mention) && value(mention, "uncertain") !== null;
+const isNamed = (mention) => value(mention, "dataset") >= 0;
+const paperOf = (mention) => papers[value(mention, "paper")];
+const nameOf = (mention) => (isNamed(mention) ? datasets[value(mention, "dataset")].name : value(mention, "raw_name"));
+const titleOf = (paper) => paper.title || paper.document;
+
+// What is shown: kept in the address, so that the browser's "back" works.
+
+const initial = { tab: "datasets", page: 0, sort: "", down: true, dataset: "", paper: "" };
+for (const name of FILTERS) initial[name] = "";
+let state = read();
+
+function read() {
+  try {
+    return { ...initial, ...JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}") };
+  } catch {
+    return { ...initial };
+  }
+}
+
+function show(changes, replace = false) {
+  state = { ...state, page: 0, ...changes };
+  const different = Object.entries(state).filter(([name, set]) => set !== initial[name]);
+  const hash = "#" + encodeURIComponent(JSON.stringify(Object.fromEntries(different)));
+  if (replace) history.replaceState(null, "", hash);
+  else history.pushState(null, "", hash);
+  draw();
+}
+
+// Searching
+
+const haystacks = new Map();
+
+function haystack(mention) {
+  let text = haystacks.get(mention);
+  if (text === undefined) {
+    const paper = paperOf(mention);
+    const parts = [nameOf(mention), value(mention, "raw_name"), value(mention, "sentence"), paper.document, paper.title];
+    text = parts.join("\n").toLowerCase();
+    haystacks.set(mention, text);
+  }
+  return text;
+}
+
+// The mentions that all filters allow. `without`: a filter that does not count, for the plot that sets it.
+function selected(without = "") {
+  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  const from = state.from === "" ? -Infinity : Number(state.from);
+  const to = state.to === "" ? Infinity : Number(state.to);
+  const years = (state.from !== "" || state.to !== "") && without !== "year";
+  const dataset = without === "dataset" || state.dataset === "" ? null : Number(state.dataset);
+  const paper = state.paper === "" ? null : Number(state.paper);
+  const country = without === "country" ? "" : state.country;
+  const producer = without === "producer" ? "" : state.producer;
+  const type = without === "type" ? "" : state.type;
+  return data.mentions.filter((mention) => {
+    if (dataset !== null && value(mention, "dataset") !== dataset) return false;
+    if (paper !== null && value(mention, "paper") !== paper) return false;
+    if (producer && value(mention, "producer") !== producer) return false;
+    if (type && value(mention, "data_type") !== type) return false;
+    const known = paperOf(mention);
+    if (country && known.country !== country) return false;
+    if (years && !(known.year >= from && known.year <= to)) return false;
+    return words.every((word) => haystack(mention).includes(word));
+  });
+}
+
+// Whether a paper uses a dataset is known from all its mentions of it, so this filter comes last.
+function byUse(mentions) {
+  if (!state.use) return mentions;
+  const used = new Set();
+  for (const mention of mentions) if (USED.has(value(mention, "context"))) used.add(pairOf(mention));
+  return mentions.filter((mention) => used.has(pairOf(mention)) === (state.use === "used"));
+}
+
+const pairOf = (mention) =>
+  value(mention, "paper") + " " + (isNamed(mention) ? value(mention, "dataset") : value(mention, "raw_name"));
+
+// For each key of a mention: papers, papers that use the data, mentions. `keyOf` returns null for none.
+function groups(mentions, keyOf) {
+  const found = new Map();
+  for (const mention of mentions) {
+    const key = keyOf(mention);
+    if (key === null || key === undefined || key === "") continue;
+    let group = found.get(key);
+    if (!group) found.set(key, (group = { key, papers: new Set(), used: new Set(), mentions: 0, first: mention }));
+    group.mentions += 1;
+    group.papers.add(value(mention, "paper"));
+    if (USED.has(value(mention, "context"))) group.used.add(value(mention, "paper"));
+  }
+  return [...found.values()];
+}
+
+const mostPapers = (one, other) =>
+  other.papers.size - one.papers.size || other.mentions - one.mentions || String(one.key).localeCompare(String(other.key));
+
+// Plots
+
+function bars(title, rows, isPressed, choose, large = false) {
+  const caption = element("figcaption", {}, title);
+  if (large) {
+    caption.append(
+      element("span", { className: "key" }, "papers that use it"),
+      element("span", { className: "key light" }, "papers that only mention it"),
+    );
+  }
+  const figure = element("figure", { className: large ? "large" : "" }, caption);
+  const longest = Math.max(1, ...rows.map((row) => row.papers.size));
+  for (const row of rows) {
+    const used = element("i"), rest = element("i", { className: "light" });
+    used.style.width = (100 * row.used.size) / longest + "%";
+    rest.style.width = (100 * (row.papers.size - row.used.size)) / longest + "%";
+    const label = row.label ?? row.key;
+    const button = element(
+      "button", { type: "button", className: "row", title: label },
+      element("span", { className: "label" }, label),
+      element("span", { className: "track" }, used, rest),
+      element("span", { className: "number" }, number.format(row.papers.size)),
+    );
+    button.setAttribute("aria-label", `${label}: ${counted(row.papers.size, "paper")}, ${row.used.size} use it`);
+    button.setAttribute("aria-pressed", isPressed(row));
+    button.addEventListener("click", () => choose(row, isPressed(row)));
+    figure.append(button);
+  }
+  if (!rows.length) figure.append(element("p", { className: "soft" }, "not known"));
+  return figure;
+}
+
+function yearColumns(mentions) {
+  const rows = new Map(groups(mentions, (mention) => paperOf(mention).year).map((row) => [row.key, row]));
+  const figure = element("figure", {}, element("figcaption", {}, "Papers by year of publication"));
+  if (!rows.size) {
+    figure.append(element("p", { className: "soft" }, "The years of the papers are not known: see metadata.csv in the documentation."));
+    return figure;
+  }
+  const first = Math.min(...rows.keys()), last = Math.max(...rows.keys());
+  const highest = Math.max(...[...rows.values()].map((row) => row.papers.size));
+  const columns = element("div", { className: "columns" });
+  const step = Math.ceil((last - first + 1) / 12);
+  for (let year = first; year <= last; year += 1) {
+    const row = rows.get(year);
+    const papersOfYear = row?.papers.size ?? 0, used = row?.used.size ?? 0;
+    const light = element("i", { className: "light" }), dark = element("i");
+    light.style.height = (80 * (papersOfYear - used)) / highest + "%";
+    dark.style.height = (80 * used) / highest + "%";
+    const pressed = state.from === String(year) && state.to === String(year);
+    const title = `${year}: ${counted(papersOfYear, "paper")}`;
+    const column = element("button", { type: "button", className: "column", title }, light, dark,
+      element("small", {}, (year - first) % step === 0 ? String(year) : ""));
+    column.setAttribute("aria-label", title);
+    column.setAttribute("aria-pressed", pressed);
+    column.addEventListener("click", () =>
+      show(pressed ? { from: "", to: "" } : { from: String(year), to: String(year) }));
+    columns.append(column);
+  }
+  figure.append(columns);
+  return figure;
+}
+
+function drawPlots() {
+  const counts = (without) => byUse(selected(without)).filter((mention) => !isInvalid(mention));
+  const named = groups(counts("dataset").filter(isNamed), (mention) => value(mention, "dataset"))
+    .map((row) => ({ ...row, label: datasets[row.key].name }))
+    .sort(mostPapers)
+    .slice(0, BARS.datasets);
+  const made = [
+    bars("Datasets by papers", named, (row) => state.dataset === String(row.key),
+      (row, pressed) => show(pressed ? { dataset: "" } : { dataset: String(row.key), tab: "papers", sort: "" }), true),
+    yearColumns(counts("year")),
+  ];
+  for (const [title, name, keyOf] of [
+    ["Countries of the papers", "country", (mention) => paperOf(mention).country],
+    ["Producers of the data", "producer", (mention) => value(mention, "producer")],
+    ["Types of data", "type", (mention) => value(mention, "data_type")],
+  ]) {
+    const rows = groups(counts(name), keyOf).sort(mostPapers).slice(0, BARS.other);
+    made.push(bars(title, rows, (row) => state[name] === row.key,
+      (row, pressed) => show({ [name]: pressed ? "" : row.key })));
+  }
+  byId("plots").replaceChildren(...made);
+}
+
+// Tables. A column: title, value of a row, what happens on a click on the value, and how many names of a list are shown.
+
+const years = (group) => {
+  const known = [...group.papers].map((paper) => papers[paper].year).filter((year) => year !== null && year !== undefined);
+  if (!known.length) return "";
+  const first = Math.min(...known), last = Math.max(...known);
+  return first === last ? String(first) : `${first}–${last}`;
+};
+
+const TABLES = {
+  datasets: {
+    title: "Datasets",
+    rows: (mentions) => groups(mentions.filter((one) => !isInvalid(one) && isNamed(one)), (one) => value(one, "dataset")),
+    columns: [
+      ["dataset", (row) => datasets[row.key].name, (row) => ({ dataset: String(row.key), tab: "papers", sort: "" })],
+      ["id", (row) => datasets[row.key].id ?? ""],
+      ["papers", (row) => row.papers.size],
+      ["use it", (row) => row.used.size],
+      ["only mention it", (row) => row.papers.size - row.used.size],
+      ["mentions", (row) => row.mentions],
+      ["years of papers", years],
+    ],
+    sort: "papers",
+  },
+  papers: {
+    title: "Papers",
+    rows: (mentions) => groups(mentions.filter((one) => !isInvalid(one)), (one) => value(one, "paper")).map((row) => ({
+      ...row, datasets: new Set(),
+    })),
+    prepare: (rows, mentions) => {
+      const byPaper = new Map(rows.map((row) => [row.key, row]));
+      for (const one of mentions) if (!isInvalid(one) && isNamed(one)) byPaper.get(value(one, "paper")).datasets.add(nameOf(one));
+    },
+    columns: [
+      ["paper", (row) => titleOf(papers[row.key]), (row) => ({ paper: String(row.key), tab: "mentions", sort: "" })],
+      ["year", (row) => papers[row.key].year ?? ""],
+      ["country", (row) => papers[row.key].country ?? ""],
+      ["DOI", (row) => papers[row.key].doi ?? ""],
+      ["mentions", (row) => row.mentions],
+      ["named datasets", (row) => [...row.datasets].join("; "), null, LISTED],
+    ],
+    sort: "mentions",
+  },
+  mentions: { title: "Mentions", rows: (mentions) => mentions.filter((one) => !isInvalid(one)), cards: true },
+  unnamed: {
+    title: "Unnamed data", cards: true,
+    rows: (mentions) => mentions.filter((one) => !isInvalid(one) && !isNamed(one)),
+    hint: "Data that the papers describe without a name.",
+  },
+  uncertain: {
+    title: "Uncertain", cards: true,
+    rows: (mentions) => mentions.filter(isUncertain),
+    hint: "Mentions with a note, names that were judged both ways in a paper, and verdicts that the last stage overruled.",
+  },
+  rejected: {
+    title: "Rejected", cards: true,
+    rows: (mentions) => mentions.filter(isInvalid),
+    hint: "What was found and then rejected, with the reasons. It counts nowhere else.",
+  },
+};
+
+// Columns by which mentions can be downloaded.
+const MENTION_COLUMNS = [
+  ["document", (one) => paperOf(one).document], ["title", (one) => paperOf(one).title ?? ""],
+  ["page", (one) => value(one, "page")], ["dataset", (one) => (isNamed(one) ? nameOf(one) : "")],
+  ["name", (one) => value(one, "raw_name")], ["sentence", (one) => value(one, "sentence") ?? ""],
+  ...["context", "specificity", "data_type", "producer", "year", "valid", "invalid_reason", "uncertain"].map(
+    (name) => [name, (one) => value(one, name) ?? ""]),
+];
+
+let shown = { rows: [], columns: [] };
+
+function drawTable() {
+  const table = TABLES[state.tab];
+  const mentions = byUse(selected());
+  const rows = table.rows(mentions);
+  table.prepare?.(rows, mentions);
+  const columns = table.columns ?? MENTION_COLUMNS;
+  if (!table.cards) sort(rows, columns, table);
+  shown = { rows, columns };
+  const pages = Math.max(1, Math.ceil(rows.length / PER_PAGE));
+  const page = Math.min(state.page, pages - 1);
+  const part = rows.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
+  byId("count").textContent = table.cards ? counted(rows.length, "mention") : counted(rows.length, "row");
+  byId("page").textContent = `${page + 1} of ${pages}`;
+  byId("before").disabled = page === 0;
+  byId("after").disabled = page >= pages - 1;
+  byId("hint").textContent = table.hint ?? "";
+  byId("content").replaceChildren(table.cards ? cards(part) : grid(part, columns, table));
+}
+
+function sort(rows, columns, table) {
+  const name = state.sort || table.sort;
+  const [, of] = columns.find(([title]) => title === name) ?? columns[0];
+  const direction = state.sort && !state.down ? 1 : -1;
+  rows.sort((one, other) => {
+    const first = of(one), second = of(other);
+    if (first === second) return mostPapers(one, other);
+    if (first === "" || second === "") return first === "" ? 1 : -1; // what is not known comes last
+    const order = typeof first === "number" ? first - second : String(first).localeCompare(String(second));
+    return direction * order;
+  });
+}
+
+function grid(rows, columns, table) {
+  const head = element("tr");
+  for (const [title] of columns) {
+    const active = title === (state.sort || table.sort);
+    const mark = active ? (state.sort && !state.down ? " ▲" : " ▼") : "";
+    const button = element("button", { type: "button" }, title + mark);
+    button.addEventListener("click", () => show({ sort: title, down: !(state.sort === title && state.down) }));
+    const cell = element("th", { scope: "col" }, button);
+    cell.setAttribute("aria-sort", active ? (state.sort && !state.down ? "ascending" : "descending") : "none");
+    head.append(cell);
+  }
+  const body = element("tbody");
+  for (const row of rows) {
+    const line = element("tr");
+    columns.forEach(([, of, click, listed], place) => {
+      const content = listed ? shortened(of(row), listed) : of(row);
+      const cell = element("td", { className: typeof content === "number" ? "number" : place ? "" : "name" });
+      if (click) {
+        const button = element("button", { type: "button" }, String(content));
+        button.addEventListener("click", () => show(click(row)));
+        cell.append(button);
+      } else cell.append(String(content));
+      line.append(cell);
+    });
+    body.append(line);
+  }
+  return element("table", {}, element("thead", {}, head), body);
+}
+
+// The first names of a long list. The download has all of them.
+function shortened(list, most) {
+  const names = list.split("; ");
+  return names.length <= most ? list : `${names.slice(0, most).join("; ")} and ${names.length - most} more`;
+}
+
+function cards(mentions) {
+  const list = element("div");
+  for (const mention of mentions) {
+    const kind = isInvalid(mention) ? "invalid" : isUncertain(mention) ? "uncertain" : "";
+    const paper = paperOf(mention);
+    const title = element("button", { type: "button" }, titleOf(paper));
+    title.addEventListener("click", () => show({ paper: String(value(mention, "paper")), tab: "mentions" }));
+    const where = element("div", { className: "where" }, title, `, page ${value(mention, "page")}`);
+    if (paper.year) where.append(`, ${paper.year}`);
+    const known = element("dl");
+    const add = (name, text) => {
+      if (text !== null && text !== undefined && text !== "") known.append(element("dt", {}, name), element("dd", {}, String(text)));
+    };
+    add("dataset", isNamed(mention) ? nameOf(mention) : "");
+    for (const name of ["context", "specificity", "data_type", "producer", "year"]) add(name.replace("_", " "), value(mention, name));
+    add("why uncertain", value(mention, "uncertain"));
+    add("why rejected", value(mention, "invalid_reason"));
+    const verdicts = Object.entries(about.stages).flatMap(([stage, place]) =>
+      mention[place] === null ? [] : [`${stage}: ${mention[place]}`]);
+    if (value(mention, "review")) verdicts.push(`person: ${value(mention, "review")}`);
+    const article = element("article", { className: kind }, where, quotation(mention), known);
+    if (verdicts.length) {
+      article.append(element("details", {}, element("summary", {}, "Verdicts"), ...verdicts.map((text) => element("p", {}, text))));
+    }
+    list.append(article);
+  }
+  if (!mentions.length) list.append(element("p", { className: "soft" }, "Nothing matches."));
+  return list;
+}
+
+function quotation(mention) {
+  const name = value(mention, "raw_name"), sentence = value(mention, "sentence");
+  if (!sentence) return element("blockquote", {}, element("mark", {}, name), " (not found in the text of the page)");
+  const start = sentence.indexOf(name);
+  if (start < 0) return element("blockquote", {}, sentence);
+  return element("blockquote", {}, sentence.slice(0, start), element("mark", {}, name), sentence.slice(start + name.length));
+}
+
+// Everything around the table
+
+function drawTiles() {
+  const mentions = byUse(selected());
+  const valid = mentions.filter((mention) => !isInvalid(mention));
+  const named = valid.filter(isNamed);
+  const of = (list, name) => new Set(list.map((mention) => value(mention, name))).size;
+  const used = new Set(valid.filter((one) => USED.has(value(one, "context"))).map((one) => value(one, "paper"))).size;
+  const tiles = [
+    [of(valid, "paper"), "papers with mentions"], [valid.length, "mentions"], [of(named, "dataset"), "named datasets"],
+    [used, "papers that use data"], [valid.length - named.length, "mentions of unnamed data"],
+    [valid.filter(isUncertain).length, "uncertain mentions"], [mentions.length - valid.length, "rejected"],
+  ];
+  byId("tiles").replaceChildren(...tiles.map(([count, label]) =>
+    element("div", { className: "tile" }, element("b", {}, number.format(count)), element("span", {}, label))));
+}
+
+function drawTabs() {
+  const made = Object.entries(TABLES).map(([name, table]) => {
+    const tab = element("button", { type: "button", id: "tab-" + name }, table.title);
+    const isCurrent = name === state.tab;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-selected", isCurrent);
+    tab.setAttribute("aria-controls", "panel");
+    tab.tabIndex = isCurrent ? 0 : -1;
+    tab.addEventListener("click", () => show({ tab: name, sort: "" }));
+    return tab;
+  });
+  const focused = document.activeElement?.getAttribute("role") === "tab";
+  byId("tabs").replaceChildren(...made);
+  if (focused) byId("tab-" + state.tab).focus();
+}
+
+function drawFilters() {
+  for (const name of FILTERS) if (byId(name).value !== state[name]) byId(name).value = state[name];
+  const chips = [];
+  const chip = (text, changes) => {
+    const made = element("button", { type: "button" }, text + " ✕");
+    made.setAttribute("aria-label", "Remove the filter " + text);
+    made.addEventListener("click", () => show(changes));
+    chips.push(made);
+  };
+  if (state.dataset !== "") chip("Dataset: " + (datasets[state.dataset]?.name ?? "?"), { dataset: "" });
+  if (state.paper !== "") chip("Paper: " + (papers[state.paper] ? titleOf(papers[state.paper]) : "?"), { paper: "" });
+  const isFiltered = FILTERS.some((name) => state[name] !== "") || chips.length > 1;
+  if (isFiltered) chip("All filters", { ...Object.fromEntries(FILTERS.map((name) => [name, ""])), dataset: "", paper: "" });
+  byId("chips").replaceChildren(...chips);
+}
+
+function choices(id, found, all) {
+  byId(id).replaceChildren(
+    element("option", { value: "" }, all),
+    ...[...new Set(found)].filter(Boolean).sort().map((text) => element("option", { value: text }, text)),
+  );
+}
+
+function download() {
+  const cell = (content) => {
+    let text = String(content);
+    if (/^'*[=+\-@\t\r]/.test(text) && typeof content !== "number") text = "'" + text; // else a spreadsheet takes it for a formula
+    return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  };
+  const lines = [shown.columns.map(([title]) => cell(title)), ...shown.rows.map((row) => shown.columns.map(([, of]) => cell(of(row))))];
+  const file = new Blob(["\ufeff" + lines.map((line) => line.join(",")).join("\r\n") + "\r\n"], { type: "text/csv" });
+  const link = element("a", { href: URL.createObjectURL(file), download: state.tab + ".csv" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function draw() {
+  drawFilters();
+  drawTiles();
+  drawPlots();
+  drawTabs();
+  drawTable();
+}
+
+byId("scope").textContent = counted(about.documents, "paper");
+byId("provenance").textContent = about.text;
+choices("country", papers.map((paper) => paper.country), "all");
+choices("producer", data.mentions.map((mention) => value(mention, "producer")), "all");
+choices("type", data.mentions.map((mention) => value(mention, "data_type")), "all");
+let waiting = 0;
+for (const name of FILTERS) {
+  byId(name).addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => show({ [name]: byId(name).value.trim() }, name === "query"), name === "query" ? 150 : 0);
+  });
+}
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+byId("before").addEventListener("click", () => show({ page: state.page - 1 }));
+byId("after").addEventListener("click", () => show({ page: state.page + 1 }));
+byId("download").addEventListener("click", download);
+byId("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const names = Object.keys(TABLES);
+  show({ tab: names[(names.indexOf(state.tab) + step + names.length) % names.length], sort: "" });
+});
+addEventListener("popstate", () => {
+  state = read();
+  draw();
+});
+draw();

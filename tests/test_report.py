@@ -1,0 +1,166 @@
+"""The HTML report, in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import Project
+from test_export import all_named, datasets, edited, exported, label
+
+TITLE = '</script><img src=x onerror="document.title=1">'
+
+
+@pytest.fixture
+def report(browser: Any, project: Project, server: Any) -> Iterator[tuple[Any, Project]]:
+    """The open report of three papers, and the project."""
+    server.polls_to_complete = 0
+    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) of 2011.", "The KHS is a panel of households.")
+    project.paper("b.pdf", "The Korvian Household Survey is known to many.")
+    project.paper("c.pdf", "Prices come from the Farm Register of the ministry.")
+    (project.input / "metadata.csv").write_text(
+        f'document,title,year,country\na,A study,2015,Kenya\nb,"{TITLE.replace(chr(34), chr(34) * 2)}",2019,Peru\n'
+    )
+    project.run("run_batch.py --process all")
+    all_named(project)
+    edited(project, "a", 1, context="primary", producer=TITLE, sent=f"{TITLE} Korvian Household Survey (KHS)")
+    edited(project, "b", 1, context="background")
+    yield opened(browser, project), project
+
+
+def opened(browser: Any, project: Project) -> Any:
+    project.run("export_mentions.py --format html")
+    page = browser.new_context(accept_downloads=True).new_page()
+    page.set_default_timeout(10_000)
+    page.on("pageerror", lambda error: pytest.fail(f"the script of the page failed: {error}"))
+    page.on("request", lambda one: None if one.url.startswith(("file:", "blob:")) else pytest.fail(one.url))
+    page.goto(f"file://{project.output}/export/report.html")
+    return page
+
+
+def tiles(page: Any) -> dict[str, int]:
+    found = page.locator(".tile")
+    return {
+        found.nth(i).locator("span").inner_text(): int(found.nth(i).locator("b").inner_text().replace(",", ""))
+        for i in range(found.count())
+    }
+
+
+def tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def test_the_numbers_are_those_of_the_tables(report: tuple[Any, Project]) -> None:
+    page, project = report
+    rows = exported(project)
+    valid = [row for row in rows if row["valid"]]
+    named = [row for row in valid if row["canonical_name"]]
+    shown = tiles(page)
+    assert shown["mentions"] == len(valid) > 0
+    assert shown["named datasets"] == len({row["canonical_name"] for row in named})
+    assert shown["papers with mentions"] == len({row["document"] for row in valid})
+    assert shown["rejected"] == len(rows) - len(valid)
+    assert page.locator("h1").inner_text() == "Datasets in 3 papers"
+    per_dataset = {row["title"]: 0 for row in datasets(project)}
+    for row in datasets(project):
+        per_dataset[row["title"]] += 1
+    table = page.locator("tbody tr")
+    found = {table.nth(i).locator("td").nth(0).inner_text(): int(table.nth(i).locator("td").nth(2).inner_text())
+             for i in range(table.count())}  # fmt: skip
+    assert found == per_dataset
+
+
+def test_hostile_text_is_shown_as_text(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    tab(page, "Mentions")
+    assert page.locator("article", has_text="onerror").count() >= 1
+    assert page.locator("img").count() == 0
+    assert page.title() == "Datasets in papers"
+
+
+def test_from_a_bar_to_the_papers_and_from_a_paper_to_the_sentences(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    page.locator("figure.large button", has_text="Korvian Household Survey").click()
+    assert page.get_by_role("tab", selected=True).inner_text() == "Papers"
+    assert page.locator("tbody tr").count() == 2
+    page.locator("tbody button", has_text="A study").click()
+    assert page.get_by_role("tab", selected=True).inner_text() == "Mentions"
+    assert {text.partition(",")[0] for text in page.locator("article .where").all_inner_texts()} == {"A study"}
+    assert any("Korvian Household Survey" in text for text in page.locator("article mark").all_inner_texts())
+    page.go_back()
+    assert page.get_by_role("tab", selected=True).inner_text() == "Papers"
+    page.get_by_role("button", name="Remove the filter Dataset").click()
+    assert page.locator("tbody tr").count() == tiles(page)["papers with mentions"]
+
+
+def test_filters_and_search(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    everything = tiles(page)["mentions"]
+    with_mentions = page.locator(".tile b").first
+    papers = with_mentions.inner_text()
+    page.locator("#use").select_option("mentioned")
+    page.locator("#chips button").wait_for()
+    assert 0 < tiles(page)["mentions"] < everything
+    page.locator("#use").select_option("")
+    for filters in ({"#country": "Peru"}, {"#from": "2016"}, {"#query": "nothing has this word"}):
+        ((name, value),) = filters.items()
+        field = page.locator(name)
+        field.select_option(value) if name == "#country" else field.fill(value)
+        page.locator(".tile", has_text="papers with mentions").filter(has_not_text=papers).wait_for()
+        assert with_mentions.inner_text() == ("0" if name == "#query" else "1")
+        field.select_option("") if name == "#country" else field.fill("")
+        page.locator(".tile", has_text="papers with mentions").filter(has_text=papers).wait_for()
+
+
+def test_rows_are_sorted_and_downloaded(report: tuple[Any, Project]) -> None:
+    page, project = report
+    tab(page, "Papers")
+    page.locator("th button", has_text="paper").first.click()
+    first = page.locator("tbody tr td").first.inner_text()
+    page.locator("th button", has_text="paper").first.click()
+    assert page.locator("tbody tr td").first.inner_text() != first
+    tab(page, "Mentions")
+    with page.expect_download() as started:
+        page.locator("#download").click()
+    path = project.folder / "rows.csv"
+    started.value.save_as(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == tiles(page)["mentions"]
+    assert {row["name"] for row in rows} == {row["raw_name"] for row in exported(project) if row["valid"]}
+
+
+def test_tabs_by_keyboard(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    page.get_by_role("tab", name="Datasets").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", selected=True).inner_text() == "Papers"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.get_by_role("tab", selected=True).inner_text() == "Rejected"
+    assert page.evaluate("document.activeElement.id") == "tab-rejected"
+
+
+def test_what_a_person_decided_is_certain(browser: Any, project: Project, server: Any) -> None:
+    server.polls_to_complete = 0
+    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) of 2011.")
+    project.run("run_batch.py --process all")
+    edited(project, "a", 1, note="name to be confirmed", valid=True)
+    name = next(row["raw_name"] for row in exported(project))
+    page = opened(browser, project)
+    assert tiles(page)["uncertain mentions"] == 1
+    label(project, "a", 1, {name: "accept"})
+    assert tiles(opened(browser, project))["uncertain mentions"] == 0
+
+
+def test_the_data_of_the_report_are_the_rows(report: tuple[Any, Project]) -> None:
+    """Every mention of the table is in the page, with its sentence, also those that the first view does not show."""
+    page, project = report
+    content = json.loads(page.locator("#data").text_content())
+    place = {name: i for i, name in enumerate(content["fields"])}
+    shown = sorted((content["papers"][one[place["paper"]]]["document"], one[place["raw_name"]], one[place["sentence"]])
+                   for one in content["mentions"])  # fmt: skip
+    assert shown == sorted((row["document"], row["raw_name"], row["sentence"]) for row in exported(project))
