@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "with this name get this canonical name"
     )
     made.add_argument("--canonical", type=Path, metavar="FILE", help=help_canonical)
+    help_openalex = "look up title, authors and year of the papers with a DOI in OpenAlex, where they are not known"
+    made.add_argument("--openalex", action="store_true", help=help_openalex)
     options = made.parse_args(argv)
     return guarded(lambda: _export(options))
 
@@ -63,7 +65,8 @@ def _export(options: argparse.Namespace) -> int:
     kept = Filter(options.valid_only, options.min_specificity or config.min_specificity)
     folder = options.output or config.output_dir / "export"
     selection = Selection(documents=options.documents)
-    exported = export(config, ExportOptions(options.format, folder, options.stage, kept, selection, options.canonical))
+    wanted = ExportOptions(options.format, folder, options.stage, kept, selection, options.canonical, options.openalex)
+    exported = export(config, wanted)
     rejected = exported.mentions - exported.valid
     print(
         f"{counted(exported.valid, 'mention')} of {counted(len(exported.datasets), 'named dataset')} in "

@@ -32,7 +32,7 @@ from pipeline.processes import PROCESSES
 from pipeline.records import Specificity
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS")
+SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
 OPENAI_URL = "https://api.openai.com/v1"
 HUGGINGFACE = "huggingface:"  # before the name of a model, as a value of PREFILTER
 
@@ -110,6 +110,8 @@ class Config(BaseModel):
     split: dict[Split, NonNegativeFloat] = {"train": 0.8, "valid": 0.1, "test": 0.1}
     min_specificity: Specificity = "vague_generic"
     dataset_registry: Path | None = None
+    openalex_url: str = "https://api.openalex.org"
+    openalex_api_key: SecretStr | None = Field(None, repr=False, exclude=True)
     split_seed: int = 0
     negatives_per_positive: NonNegativeFloat = 1.0
     max_seq_tokens: int = Field(4096, ge=200)
@@ -117,7 +119,7 @@ class Config(BaseModel):
     folder: Path = Field(ROOT, exclude=True)
     overridden: dict[str, str] = Field({}, exclude=True)
 
-    @field_validator("openai_base_url", "local_base_url")
+    @field_validator("openai_base_url", "local_base_url", "openalex_url")
     @classmethod
     def _without_password(cls, url: str | None) -> str | None:
         """URLs are printed in messages and saved with the answers, so they must not contain a secret."""

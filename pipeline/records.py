@@ -61,13 +61,16 @@ class Page(Record):
 class PageText(Record):
     """text/<document>.json. All offsets refer to this text.
 
-    `reader`: the version of the extraction and the limits that it ran under.
+    `reader`: the version of the extraction and the limits that it ran under. `pdf_title`, `pdf_year`: what the PDF's
+    metadata say; the year is that of its creation.
     """
 
     source: str
     file: str
     sha256: str
     reader: str = ""
+    pdf_title: str | None = None
+    pdf_year: int | None = None
     n_pages: int
     pages: list[Page]
 

@@ -6,12 +6,16 @@ import csv
 import json
 import re
 import sqlite3
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 import openpyxl
 import pandas
+import pymupdf
 import pytest
 from conftest import Project
 from hypothesis import given
@@ -20,10 +24,13 @@ from server import Server
 
 from pipeline.config import ROOT
 from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, documented
+from pipeline.export.guessing import guessed
 from pipeline.export.tables import protected, unprotected
+from pipeline.records import Page, PageText
 
 FIRST = "We use the Korvian Household Survey (KHS) of 2011. The KHS covers rural areas."
 SECOND = "Prices come from the Farm Register of the ministry. Café «Müller» is not a data source."
+TITLE = "Farm prices in Korvia"
 HOSTILE = '=HYPERLINK("http://x.example","click")'
 
 
@@ -271,6 +278,138 @@ def test_metadata_of_papers_joins_every_table(done: Project) -> None:
     assert "line 3, names the document 'a' again" in done.run("export_mentions.py", expect=1)
     (done.input / "metadata.csv").write_text("title\nx\n")
     assert "add a column 'document'" in done.run("export_mentions.py", expect=1)
+
+
+def first_page(text: str, title: str | None = None, year: int | None = None) -> dict[str, Any]:
+    """What is guessed from a paper with this first page and these metadata."""
+    page = Page(page=1, text=text)
+    return guessed(
+        PageText(source="a", file="a.pdf", sha256="", n_pages=1, pages=[page], pdf_title=title, pdf_year=year)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Farm prices\nin Korvia. 2019. doi: 10.1234/abc.5", {"title": TITLE, "year": 2019, "doi": "10.1234/abc.5"}),
+        ("FARM PRICES IN KORVIA, 2018", {"title": TITLE, "year": 2018}),
+        ("Farm prices in 2011. Received 2020.", {}),
+        ("https://doi.org/10.1177/2053168Research & Politics 10.1177/2053168", {"doi": "10.1177/2053168"}),
+        ("10.1234/one.1 and 10.1234/two.2", {}),
+        ("doi:10.1186/1747-597X-3-\n25", {}),
+    ],
+)  # fmt: skip
+def test_what_is_certain_about_a_paper_is_guessed_from_its_pdf(text: str, expected: dict[str, Any]) -> None:
+    assert first_page(text, TITLE, 2019) == expected
+
+
+@pytest.mark.parametrize("title", [None, "untitled", "Microsoft Word - draft.doc", "a.fm"])
+def test_a_title_that_the_first_page_does_not_have_is_none(title: str | None) -> None:
+    assert "title" not in first_page("untitled a.fm draft", title, 2019)
+
+
+def test_guesses_are_marked(project: Project, server: Server) -> None:
+    server.polls_to_complete = 0
+    path = project.paper("a.pdf", "Farm prices in Korvia, 2019. " + FIRST)
+    with pymupdf.open(path) as paper:
+        paper.set_metadata({"title": "Farm prices in Korvia", "creationDate": "D:20190104"})
+        paper.saveIncr()
+    project.run("run_batch.py --process all")
+    row = exported(project)[0]
+    assert (row["paper_title"], row["paper_year"], row["paper_guessed"]) == (
+        "Farm prices in Korvia",
+        2019,
+        "title, year",
+    )
+    (project.input / "metadata.csv").write_text("document,year\na,2020\n")
+    row = exported(project)[0]
+    assert (row["paper_title"], row["paper_year"], row["paper_guessed"]) == ("Farm prices in Korvia", 2020, "title")
+
+
+# What api.openalex.org replies, shortened: the shapes of its documentation.
+WORK = {
+    "title": "The Household Survey of Korvia",
+    "publication_year": 2018,
+    "authorships": [
+        {"author_position": "first", "author": {"id": "https://openalex.org/A1", "display_name": "Ada Lovelace"}},
+        {"author_position": "last", "author": {"id": "https://openalex.org/A2", "display_name": "Mary Somerville"}},
+    ],
+}
+
+
+class OpenAlexServer:
+    """Replies with `replies` in turn, the last one again and again. `seen`: the paths that were asked for."""
+
+    def __init__(self, *replies: tuple[int, Any]) -> None:
+        self.replies, self.seen = list(replies), list[str]()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.seen.append(self.path)
+                status, content = outer.replies.pop(0) if len(outer.replies) > 1 else outer.replies[0]
+                body = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+
+    def __enter__(self) -> OpenAlexServer:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def with_doi(project: Project, server: Server) -> Project:
+    server.polls_to_complete = 0
+    project.paper("a.pdf", FIRST)
+    (project.input / "metadata.csv").write_text("document,doi,year\na,10.1234/KHS(1),2017\n")
+    project.run("run_batch.py --process all")
+    return project
+
+
+def test_openalex_fills_gaps_and_is_asked_once(with_doi: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENALEX_API_KEY", "openalex-secret")
+    with OpenAlexServer((429, {}), (200, WORK)) as openalex:
+        with_doi.configure(OPENALEX_URL=openalex.url)
+        row = exported(with_doi, "--openalex")[0]
+        assert (row["paper_title"], row["paper_year"]) == (WORK["title"], 2017), "metadata.csv decides"
+        assert row["paper_authors"] == "Ada Lovelace; Mary Somerville"
+        assert len(openalex.seen) == 2
+        assert urlsplit(unquote(openalex.seen[-1])).path == "/works/doi:10.1234/khs(1)"
+        assert "api_key=openalex-secret" in openalex.seen[-1]
+        exported(with_doi, "--openalex")
+        assert len(openalex.seen) == 2
+    assert all(b"openalex-secret" not in content for content in with_doi.files().values())
+
+
+@pytest.mark.parametrize("reply", [(404, {"error": "not found"}), (200, b"<html>"), (200, [1]), (401, {}), (500, b"")])
+def test_openalex_that_does_not_help(with_doi: Project, reply: tuple[int, Any]) -> None:
+    with OpenAlexServer(reply) as openalex:
+        with_doi.configure(OPENALEX_URL=openalex.url)
+        printed = with_doi.run("export_mentions.py --openalex")
+        assert ("OpenAlex does not answer" in printed) is (reply[0] != 404)
+        assert "1 of 1 paper" in printed
+        asked = len(openalex.seen)
+        with_doi.run("export_mentions.py --openalex")
+        assert (len(openalex.seen) > asked) is (reply[0] != 404), "only an answer is remembered"
+
+
+def test_openalex_that_cannot_be_reached(with_doi: Project) -> None:
+    with_doi.configure(OPENALEX_URL="http://127.0.0.1:9")
+    assert "OpenAlex does not answer (ConnectError)" in with_doi.run("export_mentions.py --openalex")
 
 
 def test_one_row_per_document_and_dataset(done: Project) -> None:

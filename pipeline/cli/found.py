@@ -23,7 +23,7 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     if previous_process(previous):  # the first verdicts overrule none
         overruled = total.removed + total.restored
         sentence += (
-            f", {previous} overruled {overruled:,} times ({total.removed:,} rejected, {total.restored:,} restored)"
+            f", overruled {previous} {overruled:,} times ({total.removed:,} rejected, {total.restored:,} restored)"
         )
     return f"{sentence}, {total.uncertain:,} uncertain"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.export.canonical import CanonicalNames, DocumentNames, NameUse, named
 from pipeline.export.columns import Value
+from pipeline.export.guessing import guessed
 from pipeline.export.papers import Papers
 from pipeline.processes import FIRST, PROCESSES
 from pipeline.records import DATASET_FIELDS, Dataset, Document, MentionPage, Page, PageText, Recipe, is_specific
@@ -47,11 +48,15 @@ class FinalMention:
 
 @dataclass
 class FinalDocument:
-    """A document with its mentions, in the order of the pages. `cost_usd`: of all stages; None if it is unknown."""
+    """A document with its mentions, in the order of the pages. `cost_usd`: of all stages; None if it is unknown.
+
+    `guessed`: what the PDF says about the paper, as far as it is certain.
+    """
 
     source: str
     mentions: list[FinalMention] = field(default_factory=list)
     cost_usd: float | None = 0.0
+    guessed: dict[str, Value] = field(default_factory=dict)
 
 
 def final_documents(
@@ -75,7 +80,7 @@ def final_documents(
 def _final(document: Document, text: PageText, labels: Mapping[tuple[str, int], PageLabel]) -> FinalDocument:
     costs = [usage.cost_usd for usage in document.usage.values()]
     cost = None if None in costs else sum(one for one in costs if one is not None)
-    made = FinalDocument(document.source, cost_usd=cost)
+    made = FinalDocument(document.source, cost_usd=cost, guessed=guessed(text))
     for page in text.pages:
         known, label = document.page(page.page), labels.get((document.source, page.page))
         recipe = document.provenance[known.answered_by] if known and known.answered_by is not None else None
@@ -120,7 +125,7 @@ class MentionRows:
 
     def of(self, document: FinalDocument, mentions: Sequence[FinalMention]) -> Iterator[dict[str, Value]]:
         """The rows of some mentions of a document."""
-        paper = self._papers.of(document.source)
+        paper = self._papers.of(document.source, document.guessed)
         names = self._names.in_document(document.source, uses_of(document))
         share = None
         if document.cost_usd is not None and document.mentions:

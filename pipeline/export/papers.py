@@ -1,9 +1,9 @@
-"""What is known about the papers: a table metadata.csv of the user in INPUT_DIR."""
+"""What is known about the papers: from a table metadata.csv of the user in INPUT_DIR, or else from the PDFs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,20 +18,30 @@ _DOI = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:\s*)?(10\.\d{4,9}/\S+)", 
 
 @dataclass(frozen=True)
 class Papers:
-    """The rows of metadata.csv by document. `extra`: its other columns, which every table gets."""
+    """The rows of metadata.csv by document. `extra`: its other columns, which every table gets.
+
+    `look_up`: returns title, authors and year of a DOI.
+    """
 
     by_document: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    look_up: Callable[[str], Mapping[str, Value]] | None = None
 
     def columns(self) -> list[Column]:
         """The columns that metadata.csv adds to a table of mentions."""
         return [Column(f"paper_{name}", "text", f"column {name} of {METADATA}") for name in self.extra]
 
-    def of(self, document: str) -> dict[str, Value]:
-        """The values of the columns of papers for a document; empty if nothing is known."""
+    def of(self, document: str, guessed: Mapping[str, Value]) -> dict[str, Value]:
+        """The values of the columns of papers for a document. `guessed` fills in what metadata.csv does not have."""
         row = self.by_document.get(document, {})
-        values: dict[str, Value] = {f"paper_{name}": row.get(name) for name in (*FIELDS, *self.extra)}
-        return values | {"paper_year": _year(row.get("year")), "paper_doi": _doi(row.get("doi"))}
+        known: dict[str, Value] = {name: row.get(name) for name in (*FIELDS, *self.extra)}
+        known |= {"year": _year(row.get("year")), "doi": _doi(row.get("doi"))}
+        doi = known["doi"] or guessed.get("doi")
+        if self.look_up and doi and not all(known[name] for name in ("title", "authors", "year")):
+            known |= {name: value for name, value in self.look_up(str(doi)).items() if known[name] is None}
+        used = [name for name in guessed if known[name] is None]
+        known |= {name: guessed[name] for name in used}
+        return {**{f"paper_{name}": value for name, value in known.items()}, "paper_guessed": ", ".join(used) or None}
 
 
 def load_papers(input_dir: Path) -> Papers:

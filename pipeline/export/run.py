@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from tqdm import tqdm
 from pipeline.config import Config
 from pipeline.errors import StageOrderError
 from pipeline.export.canonical import CanonicalNames
-from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, Row
+from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, Column, Row
 from pipeline.export.datasets import dataset_rows
 from pipeline.export.mentions import Filter, FinalDocument, MentionRows, final_documents, last_stage, uses_of
+from pipeline.export.openalex import OpenAlex
 from pipeline.export.papers import load_papers
 from pipeline.export.registry import Override, Registry, load_overrides, load_registry
 from pipeline.export.report import write_report
@@ -27,7 +29,10 @@ from pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported, and how. `stage`: None for the last one with results. `canonical`: a file of overrides."""
+    """What is exported, and how. `stage`: None for the last one with results. `canonical`: a file of overrides.
+
+    `openalex`: look papers up by their DOI.
+    """
 
     form: str
     folder: Path
@@ -35,6 +40,7 @@ class ExportOptions:
     kept: Filter = field(default_factory=Filter)
     selection: Selection = field(default_factory=Selection)
     canonical: Path | None = None
+    openalex: bool = False
 
 
 @dataclass
@@ -76,26 +82,38 @@ def export(config: Config, options: ExportOptions) -> Exported:
         raise StageOrderError(
             f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
         )
-    rows = MentionRows(stage, papers, names, model_name)
     exported = Exported(stage)
-    made = (
-        list(rows.of(document, [one for one in document.mentions if options.kept.allows(one.dataset)]))
-        for document in documents("Rows")
-    )
-    counted_rows = _counting(made, exported)
+    with OpenAlex(config, workspace.root / "openalex.jsonl") if options.openalex else nullcontext() as openalex:
+        if openalex:
+            papers = replace(papers, look_up=openalex.find)
+        rows = MentionRows(stage, papers, names, model_name)
+        by_document = (
+            list(rows.of(document, [one for one in document.mentions if options.kept.allows(one.dataset)]))
+            for document in documents("Rows")
+        )
+        _write(_counting(by_document, exported), options, [*MENTION_COLUMNS, *papers.columns()], registry, exported)
+    return exported
+
+
+def _write(
+    by_document: Iterable[Sequence[Row]],
+    options: ExportOptions,
+    columns: Sequence[Column],
+    registry: Registry,
+    exported: Exported,
+) -> None:
+    """Write the rows of all documents in the format that the options name."""
     if options.form == "html":
         exported.files = [options.folder / "report.html"]
-        write_report(exported.files[0], counted_rows, lambda: _about(exported))
-        return exported
+        write_report(exported.files[0], by_document, lambda: _about(exported))
+        return
     exported.files = [options.folder / f"{name}.{options.form}" for name in ("mentions", "datasets")]
-    columns = [*MENTION_COLUMNS, *papers.columns()]
     with table(exported.files[0], columns) as mentions, table(exported.files[1], DATASET_COLUMNS) as datasets:
-        for of_document in counted_rows:
-            for row in of_document:
+        for rows in by_document:
+            for row in rows:
                 mentions.write(row)
-            for row in dataset_rows(of_document, registry):
+            for row in dataset_rows(rows, registry):
                 datasets.write(row)
-    return exported
 
 
 def _counting(documents: Iterable[Sequence[Row]], exported: Exported) -> Iterator[Sequence[Row]]:

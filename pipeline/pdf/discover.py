@@ -187,7 +187,7 @@ class _Refresh:
         if text is None:
             text = PageText(
                 source=entry.source, file=entry.file, sha256=result.sha256 or "", reader=entry.reader,
-                n_pages=result.n_pages, pages=result.pages,
+                pdf_title=result.title, pdf_year=result.year, n_pages=result.n_pages, pages=result.pages,
             )  # fmt: skip
             fill_missing_languages(text.pages)
             write_atomic(path, text.model_dump_json(indent=1, exclude_none=True).encode())

@@ -48,6 +48,23 @@ class OpenPaper:
             self._document.close()
             raise UnreadableError("it has no pages, or its end is missing: download it again")
 
+    @property
+    def title(self) -> str | None:
+        """The title in the PDF's metadata."""
+        return clean(str(self._metadata("title"))).strip() or None
+
+    @property
+    def year(self) -> int | None:
+        """The year in which the PDF was created, according to its metadata."""
+        found = re.match(r"D:((?:19|20)\d\d)", str(self._metadata("creationDate")))
+        return int(found[1]) if found else None
+
+    def _metadata(self, name: str) -> str:
+        try:
+            return (self._document.metadata or {}).get(name) or ""
+        except _PDF_ERRORS:
+            return ""
+
     def __enter__(self) -> OpenPaper:
         return self
 

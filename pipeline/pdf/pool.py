@@ -33,10 +33,15 @@ class Limits:
 
 @dataclass
 class ReadResult:
-    """The pages of a paper. None are given if `problem` says why it cannot be read, or if the file is `unchanged`."""
+    """The pages of a paper. None are given if `problem` says why it cannot be read, or if the file is `unchanged`.
+
+    `title`, `year`: what the PDF's metadata say.
+    """
 
     sha256: str | None = None
     n_pages: int = 0
+    title: str | None = None
+    year: int | None = None
     pages: list[Page] = field(default_factory=list)
     problem: str | None = None
     unchanged: bool = False
@@ -104,6 +109,7 @@ def _read_on(result: ReadResult, request: ReadRequest, limits: Limits, fresh_wor
                 return None
             result.sha256 = message.sha256 or result.sha256
             result.n_pages = message.n_pages or result.n_pages
+            result.title, result.year = message.title or result.title, message.year or result.year
             if message.page:
                 result.pages.append(message.page)
         if worker.timed_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-EXTRACTION_VERSION = "3"  # raise it when the content of text/ changes: all papers are then read again
+EXTRACTION_VERSION = "4"  # raise it when the content of text/ changes: all papers are then read again
 
 
 def extraction_environment(input_dir: str) -> dict[str, str]:

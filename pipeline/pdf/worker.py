@@ -52,7 +52,7 @@ def _read(request: ReadRequest, read_pages: PageReader) -> Iterator[WorkerMessag
                 yield WorkerMessage(done=True)
                 return
         with OpenPaper(file, request.password) as paper:
-            yield WorkerMessage(n_pages=paper.n_pages)
+            yield WorkerMessage(n_pages=paper.n_pages, title=paper.title, year=paper.year)
             yield from (WorkerMessage(page=page) for page in read_pages(paper, request.first_page))
         yield WorkerMessage(done=True)
     except UnreadableError as problem:

@@ -20,7 +20,7 @@ class ReadRequest(Record):
 
 
 class WorkerMessage(Record):
-    """One part of the reply. Each sets one of: `sha256`, `n_pages`, `page`, and at the end `done`.
+    """One part of the reply. Each sets one of: `sha256`, `n_pages` with `title` and `year`, `page`, and last `done`.
 
     With `done`, `problem` says why the paper cannot be read, and `out_of_memory` that the page after the last one needs
     too much memory. A message with no field set means that the worker has started.
@@ -28,6 +28,8 @@ class WorkerMessage(Record):
 
     sha256: str | None = None
     n_pages: int | None = None
+    title: str | None = None
+    year: int | None = None
     page: Page | None = None
     done: bool = False
     problem: str | None = None
