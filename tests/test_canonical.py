@@ -107,6 +107,16 @@ def test_the_letters_must_confirm_what_a_model_says() -> None:
     assert wrong.long_forms == []
 
 
+def test_a_name_with_its_acronym_in_parentheses_has_one_long_form() -> None:
+    """Models give the acronym as a field too."""
+    full = "Orvale Household Living Conditions Survey"
+    said = Dataset(raw_name=f"{full}\n(OHLCS)", acronym="OHLCS", harmonized_name=f"{full} (OHLCS)")
+    one = NameUse.of(said, "")
+    assert one.forms == (full, "OHLCS")
+    (found,) = canonical([one, use("OHLCS")])
+    assert {name.name for name in found} == {full}
+
+
 def test_the_registry_decides_first() -> None:
     known = Registry(
         [

@@ -55,7 +55,7 @@ class NameUse:
         forms = own_forms(dataset.raw_name)
         if dataset.start is not None and dataset.end is not None:
             forms += defined_forms(name, page_text, dataset.start, dataset.end)
-        long, short = dataset.harmonized_name or name, dataset.acronym or name
+        long, short = own_forms(dataset.harmonized_name or name)[0], dataset.acronym or name
         if is_acronym(short) and is_short_for(short, long):
             forms += [long, short]
         return cls(name, tuple(dict.fromkeys(" ".join(form.split()) for form in forms)))

@@ -101,8 +101,7 @@ def _values(reply: httpx2.Response) -> dict[str, Value] | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    right = {"title": str, "year": int, "authors": str}
-    return {name: value for name, value in found.items() if value and isinstance(value, right[name])}
+    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
 
 
 def _retry_after(reply: httpx2.Response, otherwise: float) -> float:
