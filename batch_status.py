@@ -4,6 +4,7 @@ python batch_status.py --watch
 python batch_status.py --cancel all
 python batch_status.py --resolve 7 lost
 python batch_status.py --clean-remote
+python batch_status.py --removed
 
 Exit status: 0 nothing to do, 3 a submission must be settled, 4 answers can be retrieved.
 """
@@ -41,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--clean-remote", action="store_true", help="delete files at the provider that are completely on this disk"
     )
+    one.add_argument(
+        "--removed", nargs="?", const="list", choices=("list", "delete"),
+        help="list the results of papers that are no longer in INPUT_DIR, or delete them; answers are kept",
+    )  # fmt: skip
     return made
 
 
@@ -55,6 +60,8 @@ def _main(options: argparse.Namespace, clock: Clock) -> int:
             return _print_all(session, lambda: [administration.resolve(session, *options.resolve)])
         if options.clean_remote:
             return _print_all(session, lambda: administration.clean_remote(session))
+        if options.removed:
+            return _removed(session, options.removed == "delete")
         return _watch(session) if options.watch else _show(session)[0]
 
 
@@ -62,6 +69,26 @@ def _print_all(session: Session, work: Callable[[], Iterable[str]]) -> int:
     with session.lock():
         for sentence in work():
             print(sentence)
+    return OK
+
+
+def _removed(session: Session, delete: bool) -> int:
+    from pipeline.pdf.discover import refreshed
+    from pipeline.words import counted
+    from pipeline.workflow.removed import delete_files, removed_papers
+
+    with session.lock():
+        for _ in refreshed(session.workspace, session.config):
+            pass
+        papers = removed_papers(session.workspace)
+        for source in papers:
+            print(source)
+        if delete:
+            delete_files(papers)
+    verb = "deleted the results of" if delete else "there are results of"
+    print(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
+    if papers and not delete:
+        print("To delete them: python batch_status.py --removed delete")
     return OK
 
 

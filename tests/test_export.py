@@ -429,6 +429,24 @@ def test_removed_papers_are_in_no_table(done: Project) -> None:
     assert {row["document"] for row in exported(done)} == {"a"}
 
 
+def test_results_of_removed_papers_are_listed_and_deleted(done: Project, server: Server) -> None:
+    assert "results of 0 papers" in done.run("batch_status.py --removed")
+    paper = (done.input / "sub" / "b.pdf").rename(done.folder / "b.pdf")
+    before = done.files()
+    printed = done.run("batch_status.py --removed")
+    assert "\nsub/b\nthere are results of 1 paper no longer in" in printed
+    assert done.files().keys() == before.keys()
+    done.run("batch_status.py --removed delete")
+    gone = before.keys() - done.files().keys()
+    assert gone == {f"{folder}/sub/b.json" for folder in ("text", "extraction", "judge", "reasoning")}
+    requests = len(server.seen)
+    (done.input / "sub").mkdir(exist_ok=True)
+    paper.rename(done.input / "sub" / "b.pdf")
+    done.run("run_batch.py --process all")
+    assert len(server.seen) == requests, "the answers were kept"
+    assert done.files().keys() == before.keys()
+
+
 def test_stage_and_specificity(done: Project) -> None:
     rows = exported(done, "--stage extraction")
     assert {row["stage"] for row in rows} == {"extraction"}

@@ -14,7 +14,7 @@ import pytest
 from conftest import COMMANDS, Project
 from server import Server
 
-from pipeline.config import ROOT, environment_keys
+from pipeline.config import ROOT, SECRETS, environment_keys
 from pipeline.processes import PROCESSES
 from pipeline.providers import PROVIDER_CLASSES
 from pipeline.records import OutcomeKind
@@ -181,7 +181,7 @@ def test_every_setting_has_a_comment() -> None:
     lines = (ROOT / "config.yaml").read_text().splitlines()
     keys = {match[1]: above for above, line in itertools.pairwise(lines) if (match := re.match(r"(\w+):", line))}
     assert all(above.startswith("# ") for above in keys.values()), keys
-    assert keys.keys() == environment_keys() - {"OPENAI_API_KEY", "PDF_PASSWORDS"}
+    assert keys.keys() == environment_keys() - set(SECRETS)
 
 
 def test_page_statuses_and_outcomes_are_described() -> None:

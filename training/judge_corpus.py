@@ -1,4 +1,4 @@
-"""Build the training rows of the shipped judge: mentions, names that are none, and how they should be judged.
+"""Build the training rows of a judge: mentions, names that are none, and how they should be judged.
 
     python training/judge_corpus.py build/judge-others --only others
     python training/judge_corpus.py build/judge-fold-0 --only rcc --hold-out 0 --predictions build/output
@@ -68,7 +68,7 @@ class Candidate:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Build the training rows of the shipped judge.")
+    parser = argparse.ArgumentParser(description="Build the training rows of a judge.")
     parser.add_argument("output", type=Path, help="folder for train.jsonl")
     parser.add_argument("--folds", type=int, default=3, help="number of groups of gold documents (default: 3)")
     parser.add_argument("--hold-out", type=int, help="the group of gold documents that is left out (default: none)")
