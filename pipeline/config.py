@@ -114,6 +114,7 @@ class Config(BaseModel):
     openalex_api_key: SecretStr | None = Field(None, repr=False, exclude=True)
     split_seed: int = 0
     negatives_per_positive: NonNegativeFloat = 1.0
+    dataset_license: str | None = None
     max_seq_tokens: int = Field(4096, ge=200)
 
     folder: Path = Field(ROOT, exclude=True)

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
+from conftest import CHROMIUM, Project
 from hypothesis import given
 from hypothesis import strategies as st
 from server import Server
 from server_answers import dataset_names, labels, verdict
-from test_review import CHROMIUM
 
 import pipeline.evaluation
 from pipeline.config import ROOT

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
+import yaml
 from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from server_answers import labels, verdict
 
 from pipeline.config import ROOT, SPLITS
 from pipeline.finetune import FORMATS
+from pipeline.finetune.dataset_card import front_matter
 from pipeline.finetune.examples import TrainingPage, examples
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FIRST
@@ -358,7 +360,13 @@ def test_the_dataset_card(project: Project) -> None:
             numbers = [str(mentions_with(made[split], name, value)) for split in SPLITS]
             expected = [] if numbers == ["0"] * 3 else [[value, *numbers]]
             assert table_rows(section, value) == expected, (name, value)
-    assert "format `sharegpt`" in card and "split: validation\n    path: valid.jsonl" in card
+    assert "format `sharegpt`" in card
+    header = yaml.safe_load(card.split("---")[1])
+    files = {one["split"]: one["path"] for one in header["configs"][0]["data_files"]}
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    assert files == {names[split]: f"{split}.jsonl" for split in SPLITS if made[split]}
+    assert header["annotations_creators"] == ["machine-generated"]
+    assert header["size_categories"] == ["n<1K"] and "license" not in header
     assert [row[1] for row in table_rows(card, "reasoning")] == ["gpt-4o-mini"]
     left_out = re.findall(r"^left out: (\d+) pages? \((.+)\)$", printed, re.MULTILINE)
     assert left_out == [("1", "no mention was found, but a dataset name from another page occurs")]
@@ -379,6 +387,29 @@ def table_rows(markdown: str, first: str) -> list[list[str]]:
     table = [line.strip("| ").split("|") for line in markdown.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row] for row in table]
     return [row for row in cells if row[0] == first]
+
+
+def test_the_header_of_the_card() -> None:
+    """What dataset hubs read. A split without rows is not in it."""
+    labels = ["person:Ada", "pipeline+person:Ada"]
+    card = front_matter({"train": 1500, "valid": 0, "test": 3}, {"fr", "en"}, labels, "cc-by-4.0")
+    header = yaml.safe_load(card.split("---")[1])
+    assert header == {
+        "license": "cc-by-4.0",
+        "language": ["en", "fr"],
+        "annotations_creators": ["expert-generated", "machine-generated"],
+        "task_categories": ["text-generation"],
+        "size_categories": ["1K<n<10K"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "train", "path": "train.jsonl"},
+                    {"split": "test", "path": "test.jsonl"},
+                ],
+            }
+        ],
+    }
 
 
 def test_the_card_has_the_cost_of_all_answers(project: Project) -> None:

@@ -13,7 +13,6 @@ from server import Server
 from test_evaluation import brat_folder, gold_row, label_studio_file, workspace_from_gold, write_gold
 from test_review import (
     answers,
-    browser,
     datasets_of,
     download,
     import_rows,
@@ -28,8 +27,6 @@ from test_review import (
 from pipeline.config import SPLITS
 from pipeline.records import CLASS_FIELDS, DATASET_FIELDS
 from pipeline.review.labels import PageLabel
-
-__all__ = ["browser"]  # a fixture
 
 FIRST = "We use the Korvian Household Survey (KHS) here. The Barley Price Panel is merged with it."
 SECOND = "Nothing but theory is on this page. The annex describes the Farm Register, see the KHS."

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tabulate import tabulate
 
 from pipeline.config import SPLITS
 from pipeline.files import write_atomic
 from pipeline.finetune import Format
-from pipeline.finetune.examples import OVERHEAD, Example
+from pipeline.finetune.examples import OVERHEAD, PIPELINE, Example
 from pipeline.records import CLASS_FIELDS, SPECIFICITIES, Document
 from pipeline.review.labels import FINISHED
 from pipeline.text.tokens import count_tokens
@@ -23,20 +24,27 @@ from pipeline.text.tokens import count_tokens
 BUCKET = 250  # tokens; width of a bar of the histogram
 HISTOGRAM = "tokens.png"
 UNLABELLED = "not labelled"
+PERSON = "person:"  # in the label of a row, before the name of who labelled it
+SIZES: tuple[tuple[int | None, str], ...] = (  # rows, and the name that the hub has for fewer
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"),
+    (None, "n>10M"),
+)  # fmt: skip
 
 
 @dataclass
 class DatasetCard:
-    """The numbers of the card. `min_specificity`: vaguer mentions are not in the answers.
+    """The numbers of the card. `min_specificity`: vaguer mentions are not in the answers. `licence`: of the data.
 
-    `rows`: by split and kind. `labels`: rows by split and who labelled them. `mentions`: for each class field, mentions
-    by split and value. `documents`: by split. `tokens`: rows by split and lower end of their bucket. `models`:
-    documents by stage, model and start of the prompt's hash. `without_final_labels`: documents of which the last stage
-    has finished no page. `left_out`: pages by reason. `left_out_parts`: parts of long pages. `cost_usd`: of all answers
-    whose price is known.
+    `languages`: of the pages. `rows`: by split and kind. `labels`: rows by split and who labelled them. `mentions`: for
+    each class field, mentions by split and value. `documents`: by split. `tokens`: rows by split and lower end of their
+    bucket. `models`: documents by stage, model and start of the prompt's hash. `without_final_labels`: documents of
+    which the last stage has finished no page. `left_out`: pages by reason. `left_out_parts`: parts of long pages.
+    `cost_usd`: of all answers whose price is known.
     """
 
     min_specificity: str = SPECIFICITIES[-1]
+    licence: str | None = None
+    languages: set[str] = field(default_factory=set)
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     mentions: dict[str, Counter[tuple[str, str]]] = field(
@@ -64,6 +72,8 @@ class DatasetCard:
     def add_row(self, split: str, example: Example, row: Mapping[str, Any]) -> None:
         """Count a row, `row` being its form in the file. The rows of a document must follow each other."""
         self.rows[split, example.kind] += 1
+        if example.language:
+            self.languages.add(example.language)
         self.labels[split, example.label] += 1
         self.documents[split] += example.source != self._last
         self._last = example.source
@@ -105,7 +115,12 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
     ]
     mentions = [f"### {name.capitalize()}\n\n{_by_split(counts, name)}" for name, counts in card.mentions.items()]
     parts = [
-        front_matter(),
+        front_matter(
+            {split: card.rows[split, "positive"] + card.rows[split, "negative"] for split in SPLITS},
+            card.languages,
+            [label for _, label in card.labels],
+            card.licence,
+        ),
         "# Dataset mentions: training data\n",
         f"Each row is a page, or a part of a long page, in the format `{form}`. It consists of the system prompt\n"
         "(`system_prompt.md`), the text of the page, and the extraction answer. Line N of `SPLIT.sources.jsonl`\n"
@@ -145,12 +160,29 @@ def _about_vague_mentions(minimum: str) -> list[str]:
     return [f"Mentions that are vaguer than `{minimum}` do not count (MIN_SPECIFICITY).\n"]
 
 
-def front_matter() -> str:
-    """The header in YAML that tells dataset hubs the file of each split."""
-    files = "\n".join(
-        f"  - split: {'validation' if split == 'valid' else split}\n    path: {split}.jsonl" for split in SPLITS
-    )
-    return f"---\ntask_categories:\n- text-generation\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
+def front_matter(
+    rows: Mapping[str, int], languages: Collection[str], labels: Collection[str], licence: str | None
+) -> str:
+    """The header in YAML that dataset hubs read (https://huggingface.co/docs/hub/datasets-cards).
+
+    `rows`: by split; splits without rows are left out, because loading an empty file fails. `languages`: ISO 639-1.
+    `labels`: who labelled the rows.
+    """
+    by_people = any(PERSON in label for label in labels)
+    by_models = any(label.startswith(PIPELINE) for label in labels)
+    creators = [name for name, known in (("expert-generated", by_people), ("machine-generated", by_models)) if known]
+    total = sum(rows.values())
+    header: dict[str, Any] = {"license": licence} if licence else {}
+    header |= {"language": sorted(languages), "annotations_creators": creators, "task_categories": ["text-generation"]}
+    header["size_categories"] = [next(name for most, name in SIZES if most is None or total < most)]
+    files = [
+        {"split": "validation" if split == "valid" else split, "path": f"{split}.jsonl"}
+        for split in SPLITS
+        if rows[split]
+    ]
+    if files:
+        header["configs"] = [{"config_name": "default", "data_files": files}]
+    return f"---\n{yaml.safe_dump({key: value for key, value in header.items() if value}, sort_keys=False)}---\n"
 
 
 def _by_split(counts: Counter[tuple[str, str]], name: str) -> str:

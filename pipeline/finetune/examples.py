@@ -63,6 +63,7 @@ class Example:
     text: str
     answer: ExtractionAnswer
     label: str
+    language: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -157,7 +158,7 @@ def examples(source: str, training_page: TrainingPage, system: str, max_tokens: 
             left_out += 1
             continue
         answer = _answer(inside, text, start, end)
-        rows.append(Example(source, page.page, part, text[start:end], answer, training_page.label))
+        rows.append(Example(source, page.page, part, text[start:end], answer, training_page.label, page.language))
     return rows, left_out
 
 

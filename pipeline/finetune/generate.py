@@ -69,7 +69,7 @@ class _Generator:
         self._labelled_sources = {source for source, _ in self._labels}
         self.system, self.card, self.documents = (
             read_prompt(config, PROMPT),
-            DatasetCard(config.min_specificity),
+            DatasetCard(config.min_specificity, config.dataset_license),
             Counter[str](),
         )
 

@@ -32,12 +32,17 @@ PROMPT = "judge_finetuned"
 
 @dataclass
 class JudgeGenerated:
-    """What was written to `folder`: `rows` by split, `verdicts` by split and value, `left_out`: pages by reason."""
+    """What was written to `folder`: `rows` by split, `verdicts` by split and value, `left_out`: pages by reason.
+
+    `languages`: of the pages. `labels`: who labelled them.
+    """
 
     folder: Path
     rows: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[tuple[str, bool]] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    languages: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
 
 
 def generate_judge(config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> JudgeGenerated:
@@ -64,6 +69,8 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 source = {**provenance, "unlabelled": row.unlabelled}
                 files[f"{split}.sources.jsonl"].write(json.dumps(source).encode("ascii") + b"\n")
                 made.rows[split] += 1
+                made.labels.add(row.label)
+                made.languages.update(filter(None, [row.page.language]))
                 made.verdicts.update((split, verdict.valid) for verdict in row.answer.verdicts)
         if not made.rows:
             raise StageOrderError(
@@ -71,7 +78,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 "label its pages (python review_labels.py --html) or run the later stages."
             )
     write_atomic(made.folder / "system_prompt.md", system.encode() + b"\n")
-    write_atomic(made.folder / "README.md", _card(made, form).encode())
+    write_atomic(made.folder / "README.md", _card(made, form, config.dataset_license).encode())
     return made
 
 
@@ -97,10 +104,10 @@ def _rows(
                 yield split, row
 
 
-def _card(made: JudgeGenerated, form: Format) -> str:
+def _card(made: JudgeGenerated, form: Format, licence: str | None) -> str:
     splits = [(one, made.rows[one], made.verdicts[one, True], made.verdicts[one, False]) for one in SPLITS]
     return "\n".join([
-        front_matter(),
+        front_matter(made.rows, made.languages, made.labels, licence),
         "# Verdicts on dataset mentions: training data\n",
         f"Each row is a page with the mentions that the extraction found on it, in the format `{form}`, and a\n"
         "verdict on each of them. A mention is valid if the final label has a valid mention in the same place.\n"
