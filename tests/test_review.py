@@ -713,3 +713,38 @@ def test_a_name_and_its_acronym_are_the_same_name() -> None:
     assert (found.name, found.valid_on, found.invalid_on) == ("Korvian Household Survey (KHS)", [2, 3], [1])
     document.pages[0].datasets()[0].valid = True
     assert judged_both_ways_in(document) == []
+
+
+def test_a_selection_is_extended_to_whole_words(browser: Any, done: Project) -> None:
+    page = open_review(browser, done)
+    text = page_text(done, "a", 1)
+    word = next(word for word in text.split() if len(word) > 5 and word.isalpha() and word not in FIRST.split()[3:6])
+    select(page, word[1:-1])
+    page.keyboard.press("m")
+    page.keyboard.press("Enter")
+    (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
+    (mention,) = row["mentions"]
+    assert mention["quote"] == text[mention["start"] : mention["end"]] == word
+
+
+def test_the_page_opens_where_there_is_something_to_review(browser: Any, project: Project, server: Server) -> None:
+    project.paper("a.pdf", "There is a lemma here.", "It is proved below.", "We use the Korvian Household Survey here.")
+    project.run("run_batch.py --process all")
+    page = open_review(browser, project)
+    assert page.inner_text("h2#title") == "a, page 3"
+    page.keyboard.press("c")
+    page.wait_for_timeout(300)  # the browser writes its storage in another process
+    page.reload()
+    assert page.inner_text("h2#title") == "a, page 1", "everything is reviewed"
+
+
+def test_on_a_narrow_screen_the_card_is_in_sight_with_its_mention(browser: Any, project: Project) -> None:
+    sentences = [f"Sentence {number} says nothing about it." for number in range(40)]
+    project.paper("a.pdf", "\n".join([*sentences, "We use the Korvian Household Survey here.", *sentences[:10]]))
+    project.run("run_batch.py --process all")
+    page = open_review(browser, project)
+    page.set_viewport_size({"width": 400, "height": 700})
+    page.click("mark:has-text('Korvian')")
+    for element in ("mark.current", "article.current button:has-text('Reject')"):
+        box = page.locator(element).first.bounding_box()
+        assert box and 0 <= box["y"] and box["y"] + box["height"] <= 700, element

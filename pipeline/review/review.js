@@ -300,7 +300,7 @@ function saveFields(mention, card) {
   decide(mention, "edit", fields);
 }
 
-// The name that is selected in the text, without white space around it, and its offsets.
+// The name that is selected in the text, in whole words, and its offsets.
 function selected() {
   const selection = getSelection();
   if (!selection.rangeCount || selection.isCollapsed) return null;
@@ -309,11 +309,20 @@ function selected() {
   const before = document.createRange();
   before.selectNodeContents(byId("text"));
   before.setEnd(range.startContainer, range.startOffset);
-  let start = Array.from(before.toString()).length;
-  let quote = range.toString();
-  start += Array.from(quote).length - Array.from(quote.trimStart()).length;
-  quote = quote.trim();
-  return quote ? { start, end: start + Array.from(quote).length, quote } : null;
+  const quote = range.toString();
+  if (!quote.trim()) return null;
+  const place = Array.from(before.toString()).length;
+  const leading = Array.from(quote).length - Array.from(quote.trimStart()).length;
+  return wholeWords(place + leading, place + leading + Array.from(quote.trim()).length);
+}
+
+// A selection that begins or ends inside a word is extended to the whole word.
+function wholeWords(start, end) {
+  const characters = Array.from(pages[current.page].text);
+  const isWord = (place) => place >= 0 && place < characters.length && /[\p{L}\p{N}\p{M}]/u.test(characters[place]);
+  while (isWord(start) && isWord(start - 1)) start -= 1;
+  while (isWord(end - 1) && isWord(end)) end += 1;
+  return { start, end, quote: characters.slice(start, end).join("") };
 }
 
 function add() {
@@ -413,4 +422,4 @@ addEventListener("storage", (event) => {
 });
 byId("annotator").value = state.annotator;
 byId("annotator").addEventListener("input", (event) => { state.annotator = event.target.value.trim(); save(); });
-draw();
+go(Math.max(0, pages.findIndex((page) => !labelOf(page)?.complete && mentionsOf(page).some((one) => !one.decision))));
