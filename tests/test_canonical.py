@@ -48,7 +48,7 @@ def same(*names: str) -> bool:
         ),
         ("Labour Force Survey", "Labor Force Surveys", "Labour force survey"),
         ("Survey of Household Income", "Household Income Survey"),
-        ("Ohio Unemployment Insurance Records", "Ohio UI Records"),
+        ("Ohio Supplemental Nutrition Assistance Program", "Ohio SNAP"),
         ("OHLCS’s data", "OHLCS"),
         ("Enquête emploi", "Enquete Emploi"),
     ],
@@ -70,6 +70,14 @@ def test_variants_of_a_name(names: tuple[str, ...]) -> None:
         ("Labour Force Survey", "Swedish Labour Force Survey"),
         ("National Rural Survey", "National Urban Survey"),
         ("Household Survey", "Household Census"),
+        ("Uganda School Census", "US Census"),
+        ("Urban Sanitation Survey", "US Survey"),
+        ("Influenza Registry", "Influenza A Registry"),
+        ("Medicaid Claims", "IN Medicaid Claims"),
+        ("C Corpus", "C++ Corpus"),
+        ("C Corpus", "C# Corpus"),
+        ("2005", "2006"),
+        ("Mexico to US Migration Survey", "US to Mexico Migration Survey"),
     ],
 )
 def test_names_that_only_look_alike(names: tuple[str, ...]) -> None:
@@ -98,6 +106,28 @@ def test_a_short_form_means_the_only_longer_name_of_its_document() -> None:
     )
     assert alone.name == "Living Standards Survey"
     assert ambiguous.name == "Household Survey"
+
+
+def test_two_letters_are_an_abbreviation_in_the_same_document() -> None:
+    (_, short), (alone,) = canonical([use("Ohio Unemployment Insurance"), use("Ohio UI")], [use("Ohio UI")])
+    assert (short.name, short.reason) == ("Ohio Unemployment Insurance", "abbreviates a part of this name")
+    assert alone.name == "Ohio UI"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Current Population Survey Food Security Supplement", "Current Population Survey 2", "Survey of the Population"],
+)
+def test_a_supplement_is_no_longer_form_of_a_name(name: str) -> None:
+    (short, _) = canonical([use("Current Population Survey"), use(name)])[0]
+    assert short.name == "Current Population Survey"
+
+
+def test_a_name_that_was_not_added_has_a_name_too() -> None:
+    """Another command can change a document between the two passes over the documents."""
+    names = CanonicalNames()
+    assert names.in_document("d", []).of(use("Farm Register")).name == "farm register"
+    assert canonical([use("\uff9e survey of health")])[0][0].name
 
 
 def test_the_letters_must_confirm_what_a_model_says() -> None:
@@ -129,8 +159,9 @@ def test_the_registry_decides_first() -> None:
         ]
     )
     names = [use("EDS"), use(f"{DHS}s 2014"), use("DHS"), use("Danish Housing Statistics (DHS)"), use("Y")]
+    names += [use("the DHS"), use("DHS 2014"), use("DHS data")]
     found = canonical(*([name] for name in names), known=known)
-    assert [one.id for (one,) in found] == ["w:1", "w:1", "w:1", None, "w:2"]
+    assert [one.id for (one,) in found] == ["w:1", "w:1", "w:1", None, "w:2", "w:1", "w:1", "w:1"]
 
 
 def test_overrides_merge_and_split() -> None:
@@ -142,6 +173,12 @@ def test_overrides_merge_and_split() -> None:
     (short, long), (other,) = canonical(first, second, overrides=overrides)
     assert short.name == long.name == "Demographic Surveys"
     assert (other.name, other.reason) == ("DHS of d1", "set by a person")
+
+
+def test_an_id_that_a_person_gives_holds_for_the_whole_dataset() -> None:
+    overrides = [Override(name="ABC Households Poll", canonical_name="XYZ Household Survey", canonical_id="10.1/x")]
+    ((one, other),) = canonical([use("XYZ Household Survey"), use("ABC Households Poll")], overrides=overrides)
+    assert (one.name, one.id) == (other.name, other.id) == ("XYZ Household Survey", "10.1/x")
 
 
 def test_the_measured_quality_on_real_names() -> None:

@@ -166,14 +166,14 @@ def test_no_cell_of_a_csv_begins_like_a_formula(done: Project) -> None:
     assert content.startswith(b"\xef\xbb\xbf")
     with (done.output / "export" / "mentions.csv").open(encoding="utf-8-sig", newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
-    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r") and cell]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\n＝＋－＠") and cell]
     assert {"'" + HOSTILE, "'+1", "'@x", "'-2", "'\tx", "''=1"} <= set(cells)
 
 
 @given(st.text())
 def test_protection_against_formulas_can_be_reversed(text: str) -> None:
     assert unprotected(protected(text)) == text
-    assert protected(text)[:1] not in tuple("=+-@\t\r") or not text
+    assert protected(text)[:1] not in tuple("=+-@\t\r\n＝＋－＠") or not text
 
 
 def test_the_meaning_of_a_column_is_in_the_parquet_file_and_in_the_documentation(done: Project) -> None:
@@ -235,6 +235,8 @@ def test_registry_and_overrides(done: Project) -> None:
     assert {(row["canonical_name"], row["canonical_id"], row["canonical_reason"]) for row in in_b} == {
         ("KHS of b", "own:1", "set by a person")
     }
+    overrides.write_text("name,canonical_name\nKHS,x\nkhs,y\n")
+    assert "names 'khs' twice" in done.run(f"export_mentions.py --canonical {overrides}", expect=1)
     assert "KHS of b" not in {row["canonical_name"] for row in rows if row["document"] == "a"}
 
 
@@ -276,6 +278,12 @@ def test_metadata_of_papers_joins_every_table(done: Project) -> None:
     assert publication == ("10.1234/ABC", "2019")
     (done.input / "metadata.csv").write_text("document,title\na,x\na,y\n")
     assert "line 3, names the document 'a' again" in done.run("export_mentions.py", expect=1)
+    (done.input / "metadata.csv").write_text('document,title\na,"x' + "\nb,y" * 40_000)
+    assert "is not valid CSV near line" in done.run("export_mentions.py", expect=1)
+    (done.input / "metadata.csv").write_text("document,guessed\na,x\n")
+    assert "has a column 'guessed'" in done.run("export_mentions.py", expect=1)
+    (done.input / "metadata.csv").write_text("\n\ndocument\ttitle\na\tTabs\n\t\n")
+    assert {row["paper_title"] for row in exported(done) if row["document"] == "a"} == {"Tabs"}
     (done.input / "metadata.csv").write_text("title\nx\n")
     assert "add a column 'document'" in done.run("export_mentions.py", expect=1)
 

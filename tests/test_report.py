@@ -115,6 +115,22 @@ def test_filters_and_search(report: tuple[Any, Project]) -> None:
         page.locator(".tile", has_text="papers with mentions").filter(has_text=papers).wait_for()
 
 
+def test_papers_without_a_year_are_in_no_range_of_years(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    page.locator("#to").fill("2016")
+    page.locator(".tile", has_text="papers with mentions").filter(has_text="1").wait_for()
+    assert page.locator(".tile b").first.inner_text() == "1"
+
+
+def test_an_address_that_means_nothing_any_more(browser: Any, report: tuple[Any, Project]) -> None:
+    page, _ = report
+    for state in ('{"tab":"nonsense"}', '{"dataset":"gone"}', "%%%", "[1]"):
+        page.goto(page.url.partition("#")[0] + "#" + state)
+        page.reload()
+        assert page.get_by_role("tab", selected=True).inner_text() == "Datasets"
+        assert tiles(page)["mentions"] > 0
+
+
 def test_rows_are_sorted_and_downloaded(report: tuple[Any, Project]) -> None:
     page, project = report
     tab(page, "Papers")

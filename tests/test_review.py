@@ -747,4 +747,4 @@ def test_on_a_narrow_screen_the_card_is_in_sight_with_its_mention(browser: Any, 
     page.click("mark:has-text('Korvian')")
     for element in ("mark.current", "article.current button:has-text('Reject')"):
         box = page.locator(element).first.bounding_box()
-        assert box and 0 <= box["y"] and box["y"] + box["height"] <= 700, element
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= 700, element

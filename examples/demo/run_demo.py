@@ -1,4 +1,4 @@
-"""Run the whole pipeline on the sample paper without a key: extraction, judge, reasoning, training data.
+"""Run the whole pipeline on the sample paper without a key: extraction, judge, reasoning, training data, a report.
 
     python examples/demo/run_demo.py
 
@@ -30,13 +30,18 @@ def main() -> int:
     started = time.monotonic()
     for key in environment_keys() - KEPT:  # for this process and the commands that it runs
         os.environ.pop(key, None)
-    for command in (["run_batch.py", "--process", "all"], ["generate_finetune_data.py"]):
+    for command in (
+        ["run_batch.py", "--process", "all"],
+        ["generate_finetune_data.py"],
+        ["export_mentions.py", "--format", "html"],
+    ):
         print(f"\n$ python {' '.join(command)} --config {CONFIG.relative_to(ROOT)}", flush=True)
         done = subprocess.run([sys.executable, *command, "--config", str(CONFIG)], cwd=ROOT)
         if done.returncode not in (0, 3):  # 3: done, but something needs attention
             return done.returncode
     show_mentions(Workspace(load_config(CONFIG).output_dir))
-    print(f"\nThis took {(time.monotonic() - started) / 60:.0f} minutes. The model is small and makes many mistakes.")
+    seconds = time.monotonic() - started
+    print(f"\nThis took {seconds / 60:.1f} minutes. The models are small and make many mistakes.")
     print("For real work, put OPENAI_API_KEY into .env and your PDFs into input/.")
     return 0
 
@@ -58,6 +63,7 @@ def show_mentions(workspace: Workspace) -> None:
                 sentence = "(this name is not on the page)" if missing else f"“{one_line(dataset.sent)}”"
                 print(f"      {sentence}\n")
         print(f"Document file:  {workspace.document(FINAL, entry.source).relative_to(ROOT)}")
+        print(f"Report:         {(workspace.root / 'export' / 'report.html').relative_to(ROOT)} (open it in a browser)")
         print(f"Training data:  {(workspace.finetune / 'train.jsonl').relative_to(ROOT)} (also valid, test)")
 
 

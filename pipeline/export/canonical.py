@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline.export.registry import Override, RegisteredDataset, Registry
 from pipeline.records import Dataset
 from pipeline.text.names import (
+    MIN_INITIALS,
     content_words,
     defined_forms,
     initials,
@@ -29,6 +30,7 @@ from pipeline.text.names import (
 
 Words = tuple[str, ...]
 Meaning = tuple[Words | None, str | None]  # content words of a dataset, None if unknown; why a name means it
+MOST_WORDS = 15  # longer names are not abbreviated in part
 MIN_SHORT_FORM = 2  # content words; one word alone is too often part of several names
 
 
@@ -93,6 +95,7 @@ class CanonicalNames:
 
     def __init__(self, registry: Registry | None = None, overrides: Sequence[Override] = ()) -> None:
         self.registry = registry or Registry()
+        self._override_ids = {one.canonical_name: one.canonical_id for one in overrides if one.canonical_id}
         self._overrides = {(one.document, _folded(one.name)): one for one in overrides}
         self.everywhere = Names()
 
@@ -113,9 +116,14 @@ class CanonicalNames:
         found = self._overrides.get((document, _folded(name))) or self._overrides.get((None, _folded(name)))
         if found is None:
             return None
-        entry = self.registry.by_name.get(found.canonical_name)
-        known_id = entry.id if entry else None
-        return Canonical(found.canonical_name, found.canonical_id or known_id, "set by a person")
+        return Canonical(
+            found.canonical_name, found.canonical_id or self.id_of(found.canonical_name), "set by a person"
+        )
+
+    def id_of(self, name: str) -> str | None:
+        """The id of a canonical name: that of a person, or else that of the registry."""
+        entry = self.registry.by_name.get(name)
+        return self._override_ids.get(name) or (entry.id if entry else None)
 
     @cached_property
     def by_initials(self) -> dict[str, set[Words]]:
@@ -132,14 +140,16 @@ class CanonicalNames:
         known = self.everywhere.printed
         found: dict[Words, set[Words]] = defaultdict(set)
         for words, printed in known.items():
-            for short in {short for name in printed for short in _abbreviations(name)}:
+            for short in {short for name in printed for short in _abbreviations(name, MIN_INITIALS)}:
                 if short in known and short != words:
                     found[short].add(words)
         return found
 
     def shown(self, words: Words) -> str:
         """How a name is printed most often; of several forms, the longest."""
-        printed = self.everywhere.printed[words]
+        printed = self.everywhere.printed.get(words)
+        if not printed:  # the documents have changed since the names were added
+            return " ".join(words)
         return max(printed, key=lambda name: (printed[name], len(name), name))
 
 
@@ -148,6 +158,7 @@ class DocumentNames:
 
     def __init__(self, document: str, here: Names, names: CanonicalNames) -> None:
         self._document, self._here, self._names = document, here, names
+        self._found: dict[NameUse, Canonical] = {}
 
     def knows(self, use: NameUse) -> bool:
         """Whether a name that was not added, because its mention is no named one, is that of a mention that is."""
@@ -156,9 +167,15 @@ class DocumentNames:
 
     def of(self, use: NameUse) -> Canonical:
         """The canonical name of one of the document's names."""
+        if use not in self._found:
+            self._found[use] = self._find(use)
+        return self._found[use]
+
+    def _find(self, use: NameUse) -> Canonical:
         found = self._by_rules(use)
         by_name = self._names.override(self._document, use.name)
-        return by_name or self._names.override(self._document, found.name or "") or found
+        canonical = by_name or self._names.override(self._document, found.name or "") or found
+        return canonical if canonical.id else replace(canonical, id=self._names.id_of(canonical.name or ""))
 
     def _by_rules(self, use: NameUse) -> Canonical:
         words, reason = self._meaning_here(use)
@@ -211,14 +228,29 @@ class DocumentNames:
         full = self._written_out(words)
         if full:
             return full, "abbreviates a part of this name"
-        longer = [other for other in self._here.printed if _is_short_form(words, other)]
+        short = content_words(use.long_forms[0])
+        longer = [
+            other
+            for other, printed in self._here.printed.items()
+            if any(_is_short_form(short, content_words(name)) for name in printed)
+        ]
         if len(longer) == 1:
             return longer[0], "short form of a name in the same document"
         return words, None
 
+    @cached_property
+    def _abbreviated_here(self) -> dict[Words, set[Words]]:
+        """The names of the document by their abbreviations. Two letters have too many meanings elsewhere."""
+        found: dict[Words, set[Words]] = defaultdict(set)
+        for words, printed in self._here.printed.items():
+            for short in {short for name in printed for short in _abbreviations(name, 2)}:
+                found[short].add(words)
+        return found
+
     def _written_out(self, words: Words) -> Words | None:
         """The name with an acronym in it written out, if this is a name that occurs."""
         full_names = set(self._names.by_abbreviation.get(words, ()))
+        full_names |= self._abbreviated_here.get(words, set()) - {words}
         for word in words:
             for meaning in self._here.defined.get(word) or self._names.everywhere.defined.get(word) or ():
                 full = tuple(sorted((*(other for other in words if other != word), *meaning)))
@@ -237,25 +269,25 @@ def _first(*found: tuple[Collection[Words], str]) -> Meaning:
     return None, None
 
 
-def _abbreviations(name: str) -> Iterator[Words]:
-    """The content words of a name with a part of it as initials: "Ohio UI" of "Ohio Unemployment Insurance"."""
+def _abbreviations(name: str, letters: int) -> Iterator[Words]:
+    """The word bags of a name with a part as at least so many initials: "Ohio UI" for "Ohio Unemployment Insurance"."""
     words = content_words(name)
+    if len(words) > MOST_WORDS:
+        return
     for start in range(len(words)):
-        for end in range(start + 2, len(words) + 1):
+        for end in range(start + letters, len(words) + 1):
             if end - start < len(words):
-                letters = "".join(word[0] for word in words[start:end])
-                yield tuple(sorted((*words[:start], letters, *words[end:])))
+                initials_ = "".join(word[0] for word in words[start:end])
+                yield tuple(sorted((*words[:start], initials_, *words[end:])))
 
 
-def _is_short_form(words: Words, other: Words) -> bool:
-    """Whether `other` is `words` with more words before or between them. A number is never left out."""
-    extra = set(other) - set(words)
-    return (
-        len(words) >= MIN_SHORT_FORM
-        and len(other) > len(words)
-        and set(words) < set(other)
-        and not any(any(char.isdigit() for char in word) for word in extra)
-    )
+def _is_short_form(short: Words, long: Words) -> bool:
+    """Whether `long` is `short` with more words before or between its words. A number is never left out."""
+    if not MIN_SHORT_FORM <= len(short) < len(long) or short[-1] != long[-1]:
+        return False
+    rest = iter(long)
+    left_out = [word for word in long if word not in short]
+    return all(word in rest for word in short) and not any(char.isdigit() for word in left_out for char in word)
 
 
 def _folded(name: str) -> str:

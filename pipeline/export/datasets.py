@@ -34,7 +34,7 @@ def _dataset(row: Mapping[str, Value]) -> tuple[Any, ...]:
 
 def _row(dataset: tuple[Any, ...], mentions: Sequence[Mapping[str, Value]], registry: Registry) -> dict[str, Value]:
     first = mentions[0]
-    entry = registry.by_name.get(str(first.get("canonical_name")))
+    entry = registry.by_id.get(str(first.get("canonical_id")))
     contexts = [row.get("context") for row in mentions]
     year = first.get("paper_year")
     printed = dict.fromkeys(" ".join(str(row["raw_name"]).split()) for row in mentions)

@@ -101,19 +101,21 @@ def _values(reply: httpx2.Response) -> dict[str, Value] | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
+    kinds = {"title": isinstance(found["title"], str), "year": isinstance(found["year"], int), "authors": True}
+    return {name: value for name, value in found.items() if value and kinds[name]}
 
 
 def _retry_after(reply: httpx2.Response, otherwise: float) -> float:
     try:
-        return float(reply.headers.get("Retry-After", otherwise))
+        seconds = float(reply.headers.get("Retry-After", otherwise))
     except ValueError:
         return otherwise
+    return seconds if seconds >= 0 else otherwise  # also for "nan"
 
 
 def _lines(file: Path) -> list[str]:
     """The complete lines. The last one may have been cut off by a crash."""
-    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    return file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if file.exists() else []
 
 
 def _entry(line: str) -> tuple[str, dict[str, Value]]:
@@ -121,5 +123,5 @@ def _entry(line: str) -> tuple[str, dict[str, Value]]:
     try:
         row = json.loads(line)
         return row.pop("doi"), row
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return "", {}

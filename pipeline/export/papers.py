@@ -61,6 +61,8 @@ def load_papers(input_dir: Path) -> Papers:
             )
         if document in rows:
             raise InputError(f"{path}, line {number}, names the document '{document}' again: delete one of its lines.")
+        if "guessed" in row:
+            raise InputError(f"{path} has a column 'guessed', which the tables use for something else: rename it.")
         extra |= dict.fromkeys(name for name in row if name not in FIELDS)
         rows[document] = {name: value for name, value in row.items() if value}
     return Papers(rows, tuple(extra))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pipeline.errors import InputError
 from pipeline.export.user_tables import read_records
-from pipeline.text.names import is_acronym, own_forms, word_bag
+from pipeline.text.names import is_acronym, own_forms, plain_name, word_bag
 
 
 class RegisteredDataset(BaseModel):
@@ -59,12 +60,14 @@ class Registry:
         self._by_words: dict[tuple[str, ...], dict[str, RegisteredDataset]] = defaultdict(dict)
         self._by_acronym: dict[str, dict[str, RegisteredDataset]] = defaultdict(dict)
         self.by_name: dict[str, RegisteredDataset] = {}
+        self.by_id: dict[str, RegisteredDataset] = {}
         for entry in entries:
             self.by_name.setdefault(entry.name, entry)
+            self.by_id.setdefault(entry.id, entry)
             for alias in (entry.name, *entry.aliases):
                 for form in own_forms(alias):
                     if is_acronym(form):
-                        self._by_acronym[form.strip()][entry.id] = entry
+                        self._by_acronym[plain_name(form)][entry.id] = entry
                     else:
                         self._by_words[word_bag(form)][entry.id] = entry
 
@@ -74,7 +77,7 @@ class Registry:
 
     def find_acronym(self, acronym: str) -> RegisteredDataset | None:
         """The dataset that alone has this acronym, in its case."""
-        return _only(self._by_acronym.get(acronym, {}))
+        return _only(self._by_acronym.get(plain_name(acronym), {}))
 
 
 def _only(found: Mapping[str, RegisteredDataset]) -> RegisteredDataset | None:
@@ -91,4 +94,10 @@ def load_registry(path: Path) -> Registry:
 
 def load_overrides(path: Path) -> list[Override]:
     """The rows of a CSV or JSONL file: name, canonical_name, canonical_id, document. Raises InputError."""
-    return list(read_records(path, "--canonical", Override))
+    rows: dict[tuple[str | None, str], Override] = {}
+    for row in read_records(path, "--canonical", Override):
+        key = row.document, " ".join(row.name.split()).casefold()
+        if key in rows:
+            raise InputError(f"--canonical {path} names '{row.name}' twice: delete one of the lines.")
+        rows[key] = row
+    return list(rows.values())

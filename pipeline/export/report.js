@@ -36,14 +36,26 @@ const titleOf = (paper) => paper.title || paper.document;
 
 const initial = { tab: "datasets", page: 0, sort: "", down: true, dataset: "", paper: "" };
 for (const name of FILTERS) initial[name] = "";
-let state = read();
+let state = { ...initial };
+
+// In the address, datasets and papers have names, because their numbers change when another paper is added.
+const datasetKey = (number) => datasets[number].name + "\n" + (datasets[number].id ?? "");
+const paperKey = (number) => papers[number].document;
+const numbers = {
+  dataset: new Map(datasets.map((_, number) => [datasetKey(number), number])),
+  paper: new Map(papers.map((_, number) => [paperKey(number), number])),
+};
 
 function read() {
+  let stored;
   try {
-    return { ...initial, ...JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}") };
+    stored = { ...initial, ...JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}") };
   } catch {
     return { ...initial };
   }
+  if (!TABLES[stored.tab]) stored.tab = initial.tab;
+  for (const name of ["dataset", "paper"]) if (!numbers[name].has(stored[name])) stored[name] = "";
+  return stored;
 }
 
 function show(changes, replace = false) {
@@ -76,8 +88,8 @@ function selected(without = "") {
   const from = state.from === "" ? -Infinity : Number(state.from);
   const to = state.to === "" ? Infinity : Number(state.to);
   const years = (state.from !== "" || state.to !== "") && without !== "year";
-  const dataset = without === "dataset" || state.dataset === "" ? null : Number(state.dataset);
-  const paper = state.paper === "" ? null : Number(state.paper);
+  const dataset = without === "dataset" || state.dataset === "" ? null : numbers.dataset.get(state.dataset);
+  const paper = state.paper === "" ? null : numbers.paper.get(state.paper);
   const country = without === "country" ? "" : state.country;
   const producer = without === "producer" ? "" : state.producer;
   const type = without === "type" ? "" : state.type;
@@ -88,7 +100,7 @@ function selected(without = "") {
     if (type && value(mention, "data_type") !== type) return false;
     const known = paperOf(mention);
     if (country && known.country !== country) return false;
-    if (years && !(known.year >= from && known.year <= to)) return false;
+    if (years && (known.year === null || known.year < from || known.year > to)) return false;
     return words.every((word) => haystack(mention).includes(word));
   });
 }
@@ -192,8 +204,8 @@ function drawPlots() {
     .sort(mostPapers)
     .slice(0, BARS.datasets);
   const made = [
-    bars("Datasets by papers", named, (row) => state.dataset === String(row.key),
-      (row, pressed) => show(pressed ? { dataset: "" } : { dataset: String(row.key), tab: "papers", sort: "" }), true),
+    bars("Datasets by papers", named, (row) => state.dataset === datasetKey(row.key),
+      (row, pressed) => show(pressed ? { dataset: "" } : { dataset: datasetKey(row.key), tab: "papers", sort: "" }), true),
     yearColumns(counts("year")),
   ];
   for (const [title, name, keyOf] of [
@@ -222,7 +234,7 @@ const TABLES = {
     title: "Datasets",
     rows: (mentions) => groups(mentions.filter((one) => !isInvalid(one) && isNamed(one)), (one) => value(one, "dataset")),
     columns: [
-      ["dataset", (row) => datasets[row.key].name, (row) => ({ dataset: String(row.key), tab: "papers", sort: "" })],
+      ["dataset", (row) => datasets[row.key].name, (row) => ({ dataset: datasetKey(row.key), tab: "papers", sort: "" })],
       ["id", (row) => datasets[row.key].id ?? ""],
       ["papers", (row) => row.papers.size],
       ["use it", (row) => row.used.size],
@@ -242,7 +254,7 @@ const TABLES = {
       for (const one of mentions) if (!isInvalid(one) && isNamed(one)) byPaper.get(value(one, "paper")).datasets.add(nameOf(one));
     },
     columns: [
-      ["paper", (row) => titleOf(papers[row.key]), (row) => ({ paper: String(row.key), tab: "mentions", sort: "" })],
+      ["paper", (row) => titleOf(papers[row.key]), (row) => ({ paper: paperKey(row.key), tab: "mentions", sort: "" })],
       ["year", (row) => papers[row.key].year ?? ""],
       ["country", (row) => papers[row.key].country ?? ""],
       ["DOI", (row) => papers[row.key].doi ?? ""],
@@ -353,7 +365,7 @@ function cards(mentions) {
     const kind = isInvalid(mention) ? "invalid" : isUncertain(mention) ? "uncertain" : "";
     const paper = paperOf(mention);
     const title = element("button", { type: "button" }, titleOf(paper));
-    title.addEventListener("click", () => show({ paper: String(value(mention, "paper")), tab: "mentions" }));
+    title.addEventListener("click", () => show({ paper: paperKey(value(mention, "paper")), tab: "mentions" }));
     const where = element("div", { className: "where" }, title, `, page ${value(mention, "page")}`);
     if (paper.year) where.append(`, ${paper.year}`);
     const known = element("dl");
@@ -427,8 +439,8 @@ function drawFilters() {
     made.addEventListener("click", () => show(changes));
     chips.push(made);
   };
-  if (state.dataset !== "") chip("Dataset: " + (datasets[state.dataset]?.name ?? "?"), { dataset: "" });
-  if (state.paper !== "") chip("Paper: " + (papers[state.paper] ? titleOf(papers[state.paper]) : "?"), { paper: "" });
+  if (state.dataset !== "") chip("Dataset: " + state.dataset.split("\n")[0], { dataset: "" });
+  if (state.paper !== "") chip("Paper: " + titleOf(papers[numbers.paper.get(state.paper)]), { paper: "" });
   const isFiltered = FILTERS.some((name) => state[name] !== "") || chips.length > 1;
   if (isFiltered) chip("All filters", { ...Object.fromEntries(FILTERS.map((name) => [name, ""])), dataset: "", paper: "" });
   byId("chips").replaceChildren(...chips);
@@ -444,7 +456,7 @@ function choices(id, found, all) {
 function download() {
   const cell = (content) => {
     let text = String(content);
-    if (/^'*[=+\-@\t\r]/.test(text) && typeof content !== "number") text = "'" + text; // else a spreadsheet takes it for a formula
+    if (/^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && typeof content !== "number") text = "'" + text; // else a spreadsheet takes it for a formula
     return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   };
   const lines = [shown.columns.map(([title]) => cell(title)), ...shown.rows.map((row) => shown.columns.map(([, of]) => cell(of(row))))];
@@ -488,4 +500,5 @@ addEventListener("popstate", () => {
   state = read();
   draw();
 });
+state = read();
 draw();

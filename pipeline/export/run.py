@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.config import Config
 from pipeline.errors import StageOrderError
 from pipeline.export.canonical import CanonicalNames
-from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, Column, Row
+from pipeline.export.columns import DATASET_COLUMNS, MENTION_COLUMNS, Column, Row, Value
 from pipeline.export.datasets import dataset_rows
 from pipeline.export.mentions import Filter, FinalDocument, MentionRows, final_documents, last_stage, uses_of
 from pipeline.export.openalex import OpenAlex
@@ -53,7 +53,7 @@ class Exported:
     papers: int = 0
     mentions: int = 0
     valid: int = 0
-    datasets: set[str] = field(default_factory=set)
+    datasets: set[tuple[Value, Value]] = field(default_factory=set)  # name, id
     models: set[str] = field(default_factory=set)
 
 
@@ -124,7 +124,9 @@ def _counting(documents: Iterable[Sequence[Row]], exported: Exported) -> Iterato
         exported.papers += bool(valid)
         exported.mentions += len(rows)
         exported.valid += len(valid)
-        exported.datasets.update(str(row["canonical_name"]) for row in valid if row.get("canonical_name"))
+        exported.datasets.update(
+            (row["canonical_name"], row.get("canonical_id")) for row in valid if row.get("canonical_name")
+        )
         exported.models.update(str(row["model"]) for row in valid if row.get("model"))
         yield rows
 

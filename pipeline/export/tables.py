@@ -23,7 +23,7 @@ ROWS_PER_GROUP = 10_000  # rows that a Parquet writer holds in memory
 EXCEL_ROWS = 1_048_576  # Excel's limits, see support.microsoft.com, "Excel specifications and limits"
 EXCEL_CHARACTERS = 32_767
 # Spreadsheets take a cell that begins like this for a formula (OWASP, "CSV Injection").
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 class Table(ABC):

@@ -40,16 +40,24 @@ def read_rows(path: Path, origin: str) -> Iterator[tuple[int, Any]]:
     except OSError as error:
         raise InputError(f"{origin} {path} cannot be read ({error.strerror}): check the path.") from None
     if path.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     yield number, json.loads(line)
                 except ValueError:
                     raise InputError(f"{origin} {path}, line {number}, is not valid JSON: fix that line.") from None
         return
+    blank = len(text) - len(text.lstrip("\r\n"))
+    header = text[blank:].partition("\n")[0]
     # Excel separates columns by semicolons where commas are decimal points.
-    header = text.splitlines()[0] if text.strip() else ""
-    delimiter = ";" if header.count(";") > header.count(",") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if key}
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text[blank:], newline=""), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            cells = {key: value for key, value in row.items() if key}
+            if any(cells.values()):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise InputError(
+            f"{origin} {path} is not valid CSV near line {reader.line_num} ({error}): check the quotation marks there."
+        ) from None

@@ -31,7 +31,8 @@ _BROKEN_WORD = re.compile(r"(?<=\w)[-\u00ad\u2010]\s*\n\s*(?=[a-z])")
 _PARENTHESES = re.compile(r"\(([^()]*)\)")
 _PARENTHESES_AFTER = re.compile(r"\s*\(([^()]{2,200})\)")
 _ACRONYM_BEFORE = re.compile(r"([^\s()]{2,15})\s*\(\s*$")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?[+#]*")  # "C++" is not "C"
+_DIRECTION = re.compile(r"\b(?:to|from)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"(?<=\w)['’][sS]\b")
 _ARTICLES = re.compile(r"^(?:(?:the|an?)\s+)+", re.IGNORECASE)
 _GENERIC_END = re.compile(r"(?:\s+(?:data(?:\s*sets?)?))+$", re.IGNORECASE)
@@ -184,9 +185,13 @@ def content_words(name: str) -> tuple[str, ...]:
 
     Empty for a name without letters and digits. Numbers count, so two waves of a panel differ.
     """
-    printed = [word for word in _WORD.findall(_core(name)) if word.lower() not in _SMALL_WORDS]
-    is_heading = len(printed) > 1 and name.isupper()
-    words = [normalized(word) if word.isupper() and not is_heading else _spelling(normalized(word)) for word in printed]
+    is_heading = name.isupper() and " " in name.strip()
+    words = []
+    for word in _WORD.findall(_core(name)):
+        is_acronym_like = word.isupper() and not is_heading  # the "A" of "Influenza A" is no article
+        if is_acronym_like or word.lower() not in _SMALL_WORDS:
+            words.append(normalized(word) if is_acronym_like else _spelling(normalized(word)))
+    words = [word for word in words if word]
     while len(words) > 1 and words[-1] in _GENERIC_WORDS:
         words.pop()
     return tuple(words)
@@ -202,8 +207,12 @@ def plain_name(name: str) -> str:
 
 @lru_cache(CACHED_NAMES)
 def word_bag(name: str) -> tuple[str, ...]:
-    """The content words of a name in alphabetical order: "Survey of Family Growth" is also "Family Growth Survey"."""
-    return tuple(sorted(content_words(name)))
+    """The content words of a name in alphabetical order: "Survey of Family Growth" is also "Family Growth Survey".
+
+    Where a name goes from one thing to another, the order counts. Never empty.
+    """
+    words = content_words(name) or (key(name),)
+    return words if _DIRECTION.search(name) else tuple(sorted(words))
 
 
 def _spelling(word: str) -> str:

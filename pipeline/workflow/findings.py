@@ -93,17 +93,18 @@ def stage_findings(session: Session, process: str) -> StageFindings:
     for _, kept in documents():
         found.total.add(Findings(**{name: value for name, value in kept.items() if name != "names"}))
         names.add(_uses(kept))
-    papers: Counter[str] = Counter()
-    mentions: Counter[str] = Counter()
+    papers: Counter[tuple[str, str]] = Counter()  # by name and id
+    mentions: Counter[tuple[str, str]] = Counter()
     for source, kept in documents():
         here = names.in_document(source, list(_uses(kept)))
-        of_document: Counter[str] = Counter()
+        of_document: Counter[tuple[str, str]] = Counter()
         for name, forms, count in kept["names"]:
-            of_document[here.of(NameUse(name, tuple(forms))).name or name] += count
+            canonical = here.of(NameUse(name, tuple(forms)))
+            of_document[canonical.name or name, canonical.id or ""] += count
         papers.update(of_document.keys())
         mentions.update(of_document)
-    ordered = sorted(papers, key=lambda name: (-papers[name], -mentions[name], name))
-    found.datasets = [FrequentDataset(name, papers[name], mentions[name]) for name in ordered]
+    ordered = sorted(papers, key=lambda one: (-papers[one], -mentions[one], one))
+    found.datasets = [FrequentDataset(one[0], papers[one], mentions[one]) for one in ordered]
     return found
 
 
