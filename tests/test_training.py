@@ -222,14 +222,14 @@ def test_an_adapter_is_trained_converted_and_used(project: Project) -> None:
     pytest.importorskip("xllamacpp")
     write_rows(project.output / "finetune")
     printed = project.run("train_adapter.py --epochs 16 --learning-rate 2e-3 --valid-rows 4")
-    assert "Training on 2 rows with mentions and 2 without" in printed
+    assert "Training on 2 rows with names and 2 without" in printed
     assert re.search(r"Epoch \d+ is kept: F1 1.000", printed), printed[-2000:]
     assert "On the rows of test.jsonl: F1 1.000" in printed
     folder = project.output / "adapter"
     assert json.loads((folder / "adapter.json").read_text())["page_tokens"] == 50
     project.configure(PROVIDER="local", LOCAL_MODEL="smollm2-135m-instruct", LOCAL_ADAPTER=f"{folder}/adapter.gguf")
     project.paper("a.pdf", *PAGES)
-    project.run("run_batch.py --process extraction")
+    project.run("run_batch.py --process extraction --wait")
     found = {
         page["page"]: [one["raw_name"] for passage in page["data_mentions"] for one in passage["datasets"]]
         for page in project.document("extraction", "a")["pages"]

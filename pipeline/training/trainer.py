@@ -80,7 +80,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     def _save(self, step: int, inputs: str) -> None:
         state = {"step": step, "recipe": asdict(self._recipe), "inputs": inputs, "history": self._history}
