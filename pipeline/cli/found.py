@@ -21,10 +21,8 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
         return sentence
     sentence += f"; {total.rejected:,} rejected"
     if previous_process(previous):  # the first verdicts overrule none
-        overruled = total.removed + total.restored
-        sentence += (
-            f", overruled {previous} {overruled:,} times ({total.removed:,} rejected, {total.restored:,} restored)"
-        )
+        overruled = counted(total.removed + total.restored, "verdict")
+        sentence += f", {overruled} of {previous} overruled ({total.removed:,} rejected, {total.restored:,} restored)"
     return f"{sentence}, {total.uncertain:,} uncertain"
 
 

