@@ -54,9 +54,9 @@ class StageFindings:
 
 
 def document_findings(document: Document, text: PageText) -> dict[str, Any]:
-    """What the ledger keeps about a document: its findings, and `names`, each with its forms and its mentions."""
+    """What the ledger keeps about a document: its findings, and `names`: forms, mentions, whether it is named."""
     found = Findings()
-    names: Counter[NameUse] = Counter()
+    names: Counter[tuple[NameUse, bool]] = Counter()
     texts = {page.page: page.text for page in text.pages}
     for page in document.pages:
         kept = [one for one in page.datasets() if one.valid is not False]
@@ -65,9 +65,12 @@ def document_findings(document: Document, text: PageText) -> dict[str, Any]:
         found.rejected += len(page.datasets()) - len(kept)
         for dataset in page.datasets():
             _count_verdict(found, dataset, document.process)
-        names.update(NameUse.of(one, texts.get(page.page, "")) for one in kept if named(one))
+        names.update((NameUse.of(one, texts.get(page.page, "")), named(one)) for one in kept)
     found.papers = int(found.mentions > 0)
-    return {**vars(found), "names": [[use.name, use.forms, count] for use, count in names.items()]}
+    return {
+        **vars(found),
+        "names": [[use.name, use.forms, count, is_named] for (use, is_named), count in names.items()],
+    }
 
 
 def _count_verdict(found: Findings, dataset: Dataset, process: str) -> None:
@@ -98,9 +101,11 @@ def stage_findings(session: Session, process: str) -> StageFindings:
     for source, kept in documents():
         here = names.in_document(source, list(_uses(kept)))
         of_document: Counter[tuple[str, str]] = Counter()
-        for name, forms, count in kept["names"]:
-            canonical = here.of(NameUse(name, tuple(forms)))
-            of_document[canonical.name or name, canonical.id or ""] += count
+        for name, forms, count, is_named in kept["names"]:
+            use = NameUse(name, tuple(forms))
+            if is_named or here.knows(use):
+                canonical = here.of(use)
+                of_document[canonical.name or name, canonical.id or ""] += count
         papers.update(of_document.keys())
         mentions.update(of_document)
     ordered = sorted(papers, key=lambda one: (-papers[one], -mentions[one], one))
@@ -109,5 +114,7 @@ def stage_findings(session: Session, process: str) -> StageFindings:
 
 
 def _uses(kept: dict[str, Any]) -> Iterable[NameUse]:
-    """Each name as often as it is mentioned: the most frequent form becomes the canonical name."""
-    return (NameUse(name, tuple(forms)) for name, forms, count in kept["names"] for _ in range(count))
+    """Each dataset's name as often as it is mentioned: the most frequent form becomes the canonical name."""
+    return (
+        NameUse(name, tuple(forms)) for name, forms, count, is_named in kept["names"] if is_named for _ in range(count)
+    )
