@@ -20,6 +20,7 @@ from pipeline.cli.arguments import OK, guarded, parser
 from pipeline.words import counted
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.selection import Selection
     from pipeline.workspace import Workspace
 
@@ -79,30 +80,36 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.agreement:
         return _agreement(*options.agreement)
-    workspace = Workspace(load_config(options.config).output_dir)
+    config = load_config(options.config)
     if options.labels:
-        return _import(options, workspace)
+        return _import(options, Workspace(config.output_dir))
     selection = Selection(options.limit, options.documents)
     write = _html if options.html else _export
-    return write(workspace, selection, options.all_pages)
+    return write(config, selection, options.all_pages)
 
 
-def _html(workspace: Workspace, selection: Selection, all_pages: bool) -> int:
+def _html(config: Config, selection: Selection, all_pages: bool) -> int:
+    from pipeline.export.naming import canonical_names
     from pipeline.review.html import write_html
     from pipeline.review.review_pages import review_pages
+    from pipeline.workspace import Workspace
 
+    workspace = Workspace(config.output_dir)
     path = workspace.review / "review.html"
-    count = write_html(review_pages(workspace, selection, all_pages), path)
+    pages = review_pages(workspace, selection, all_pages, canonical_names(config, selection))
+    count = write_html(pages, path)
     print(f"{counted(count, 'page')} written to {path}")
     print("Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE")
     return OK
 
 
-def _export(workspace: Workspace, selection: Selection, all_pages: bool) -> int:
+def _export(config: Config, selection: Selection, all_pages: bool) -> int:
     from pipeline.files import write_atomic
     from pipeline.review.label_studio import labelling_config, write_tasks
     from pipeline.review.review_pages import review_pages
+    from pipeline.workspace import Workspace
 
+    workspace = Workspace(config.output_dir)
     tasks, interface = workspace.review / "label-studio.json", workspace.review / "label-studio.xml"
     count = write_tasks(review_pages(workspace, selection, all_pages), tasks)
     write_atomic(interface, labelling_config().encode())

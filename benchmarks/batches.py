@@ -140,7 +140,7 @@ def write_answers(run: StageRun, mentions: Mentions) -> None:
 
 def result_row(name: str, page: int, mentions: Mentions) -> dict[str, object]:
     found = mentions.on(page)
-    fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "data_type"))
+    fields = dict.fromkeys(("harmonized_name", "acronym", "producer", "data_type", "geography"))
     fields |= {"year": "2010", "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant"}
     mention = {
         "datasets": [{"raw_name": mentions.quoted(name_on(page)), **fields}],

@@ -104,6 +104,7 @@ class ManifestEntry(Record):
 class DatasetFields(Record):
     """What can be said about a mentioned dataset, besides its name. The only list of these fields.
 
+    `geography`: the places that the data cover, as printed.
     `context` and `specificity` are None where the final verdict is invalid; `relevance` is None where nobody gave it.
     A new field needs a default, so that files written before it existed stay readable. It also belongs in the answer
     schema (stages/schemas/) and the prompt of the stage that asks for it.
@@ -114,6 +115,7 @@ class DatasetFields(Record):
     producer: str | None = None
     year: str | None = None
     data_type: str | None = None
+    geography: str | None = None
     context: Context | None = "background"
     specificity: Specificity | None = "properly_named"
     relevance: Relevance | None = "directly_relevant"

@@ -81,6 +81,13 @@ def verdict(process: str, raw_name: str) -> Json:
     return {"analysis": f"The page names “{raw_name}” as a source.", "devils_advocate": doubt, **row}
 
 
+def _older_extraction(answer: Json) -> Json:
+    """The same answer in the form that requests of the previous version ask for."""
+    for dataset in (one for mention in answer["data_mentions"] for one in mention["datasets"]):
+        del dataset["geography"]
+    return {"dataset_used": bool(answer["data_mentions"]), **answer}
+
+
 def _older_verdict(row: Json, raw_name: str) -> Json:
     """The same verdict in the form that requests of the previous version ask for."""
     classes = {name: row[name] or labels("judge", raw_name)[name] for name in ("context", "specificity")}
@@ -90,7 +97,7 @@ def _older_verdict(row: Json, raw_name: str) -> Json:
 
 def _corrections(raw_name: str) -> list[Json]:
     known = {"harmonized_name": " ".join(raw_name.split()), "acronym": None, "producer": "Statistics Office"}
-    known |= {"year": str(1990 + len(raw_name) % 30), "data_type": "survey"}
+    known |= {"year": str(1990 + len(raw_name) % 30), "data_type": "survey", "geography": "Kenya"}
     return [{"field": name, "value": value} for name, value in known.items()]
 
 
@@ -107,6 +114,7 @@ def extracted(page_text: str) -> Json:
 
 def _dataset(raw_name: str, acronym: str | None, passage: str) -> Json:
     year, kind = re.search(r"\b(?:19|20)\d\d\b", passage), re.search(r"Survey|Census|Panel", raw_name)
+    place = re.search(r"\b(?:Ghana|Kenya|Peru)\b", passage)
     return {
         "raw_name": raw_name,
         "harmonized_name": " ".join(raw_name.split()) if len(raw_name) % 2 else None,
@@ -114,6 +122,7 @@ def _dataset(raw_name: str, acronym: str | None, passage: str) -> Json:
         "producer": None,
         "year": year[0] if year else None,
         "data_type": kind[0].lower() if kind else None,
+        "geography": place[0] if place else None,
         **labels("extraction", raw_name),
     }
 
@@ -132,7 +141,7 @@ def answer_from_page(body: Json) -> Json:
     older = set(body["response_format"]["json_schema"]["schema"]["required"]) & {"dataset_used"}
     if process == "extraction":
         answer = extracted(page)
-        return {"dataset_used": bool(answer["data_mentions"]), **answer} if older else answer
+        return _older_extraction(answer) if older else answer
     rows = [{"number": dataset["number"], **verdict(process, dataset["raw_name"])} for dataset in datasets]
     random.Random(_dice(process, page)).shuffle(rows)
     fields = body["response_format"]["json_schema"]["schema"]["properties"]["verdicts"]["items"]["properties"]

@@ -40,6 +40,7 @@ OLDER_METHOD = 0.0076 + 0.0050 + 0.0073  # USD for extraction, judge and reasoni
 MAX_SHARE = 0.7
 INPUT_PRICE, OUTPUT_PRICE = 0.075e-6, 0.30e-6  # USD per token: gpt-4o-mini in batches
 PAPER = "The-local-socioeconomic-effects-of-gold-mining-evidence-from-Ghana.json"
+COUNTRY = "Ghana"  # the older method did not ask where the data are from; all of them are
 NO_MENTION: dict[str, Any] = {"data_mentions": []}
 REASON = "a named survey whose data are analysed here"
 
@@ -119,6 +120,8 @@ def extraction(page: Json) -> Json:
 
 
 def value(dataset: Json, name: str) -> Any:
+    if name == "geography":
+        return COUNTRY
     return None if dataset.get(name) in ("None", "") else dataset.get(name)
 
 

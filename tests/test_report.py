@@ -115,6 +115,21 @@ def test_filters_and_search(report: tuple[Any, Project]) -> None:
         page.locator(".tile", has_text="papers with mentions").filter(has_text=papers).wait_for()
 
 
+def test_the_countries_that_the_data_cover(report: tuple[Any, Project], browser: Any) -> None:
+    _, project = report
+    edited(project, "a", 1, geography="Kisumu, Kenya; northern Côte d’Ivoire")
+    edited(project, "b", 1, geography="the Niger Delta")
+    assert {row["geography"]: row["countries"] for row in exported(project) if row["geography"]} == {
+        "Kisumu, Kenya; northern Côte d’Ivoire": "KEN; CIV", "the Niger Delta": None}  # fmt: skip
+    assert "KEN; CIV" in {row["countries"] for row in datasets(project)}
+    page = opened(browser, project)
+    page.locator("figure", has_text="Countries of the data").get_by_role("button", name="Côte d'Ivoire").click()
+    assert tiles(page)["papers with mentions"] == 1
+    assert page.locator("#place").input_value() == "Côte d'Ivoire"
+    tab(page, "Mentions")
+    assert "northern Côte d’Ivoire" in page.locator("article dl").first.inner_text()
+
+
 def test_papers_without_a_year_are_in_no_range_of_years(report: tuple[Any, Project]) -> None:
     page, _ = report
     page.locator("#to").fill("2016")

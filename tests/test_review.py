@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import Project
 from server import Server
+from test_export import all_named, exported
 from test_finetune import split_rows
 
 from pipeline.config import SPLITS
@@ -491,6 +492,16 @@ def download(page: Any, project: Project) -> Path:
     return file
 
 
+def reload_until(page: Any, place: str, words: str) -> None:
+    """Reload the page until `place` has these words. The browser writes its storage in another process, at any time."""
+    for _ in range(30):
+        page.reload()
+        if words in page.inner_text(place):
+            return
+        page.wait_for_timeout(300)
+    pytest.fail(f"{page.inner_text(place)} instead of {words}: it was not saved in the browser")
+
+
 def test_a_review_in_a_browser(browser: Any, done: Project) -> None:
     """Reject a mention, edit one, add one by selecting it, complete the pages, and import the labels."""
     page = open_review(browser, done)
@@ -509,9 +520,7 @@ def test_a_review_in_a_browser(browser: Any, done: Project) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("c")
     page.wait_for_function("document.querySelector('#progress').innerText.includes('2 of 2 pages complete')")
-    page.wait_for_timeout(300)  # the browser writes its storage in another process
-    page.reload()
-    assert "2 of 2 pages complete" in page.inner_text("#progress"), "it was saved in the browser"
+    reload_until(page, "#progress", "2 of 2 pages complete")
     done.run(f"review_labels.py --import {download(page, done)}")
     made = answers(done)
     assert "Korvian Household Survey" in made["We"] and "Barley Price Panel" not in made["We"]
@@ -715,6 +724,25 @@ def test_a_name_and_its_acronym_are_the_same_name() -> None:
     assert judged_both_ways_in(document) == []
 
 
+def test_the_canonical_name_is_shown_where_it_differs(browser: Any, project: Project) -> None:
+    project.paper("a.pdf", "We use the Korvian Household Survey (KHS) here.", "The KHS Panel is merged with the KHS.")
+    project.paper("b.pdf", "The Korvian Household Survey is large.")
+    project.run("run_batch.py --process all")
+    all_named(project)
+    page = open_review(browser, project)
+    shown = {}
+    for number in range(page.locator("nav .pages button").count()):
+        page.locator("nav .pages button").nth(number).click()
+        for card in page.locator("#cards article").all():
+            name = card.locator("h3").inner_text()
+            shown[name] = [line for line in card.locator(".state").all_inner_texts() if "Canonical name" in line]
+    assert shown["Korvian Household Survey"] == []
+    rows = {row["raw_name"]: row["canonical_name"] for row in exported(project)}
+    assert any(canonical != name for name, canonical in rows.items())
+    for name, canonical in rows.items():
+        assert shown[name] == ([] if canonical in (None, name) else [f"Canonical name: {canonical}"])
+
+
 def test_a_selection_is_extended_to_whole_words(browser: Any, done: Project) -> None:
     page = open_review(browser, done)
     text = page_text(done, "a", 1)
@@ -733,9 +761,7 @@ def test_the_page_opens_where_there_is_something_to_review(browser: Any, project
     page = open_review(browser, project)
     assert page.inner_text("h2#title") == "a, page 3"
     page.keyboard.press("c")
-    page.wait_for_timeout(300)  # the browser writes its storage in another process
-    page.reload()
-    assert page.inner_text("h2#title") == "a, page 1", "everything is reviewed"
+    reload_until(page, "h2#title", "a, page 1")  # everything is reviewed
 
 
 def test_on_a_narrow_screen_the_card_is_in_sight_with_its_mention(browser: Any, project: Project) -> None:

@@ -40,7 +40,7 @@ def array(items: Json) -> Json:
 TEXT: Json = {"type": "string"}
 MAYBE: Json = {"anyOf": [TEXT, {"type": "null"}]}
 VERDICT: Json = {"number": {"type": "integer"}, "reason": TEXT, "valid": {"type": "boolean"}}
-NAMED = dict.fromkeys(["harmonized_name", "acronym", "producer", "year", "data_type"], MAYBE)
+NAMED = dict.fromkeys(["harmonized_name", "acronym", "producer", "year", "data_type", "geography"], MAYBE)
 SCHEMAS = {
     "dataset_extraction": strict(
         data_mentions=array(

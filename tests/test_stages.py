@@ -36,7 +36,8 @@ def extraction(*names: str, sentence: str = "We use the Household Survey (HS) of
     """An extraction answer with these names in one passage."""
     dataset = {
         "harmonized_name": None, "acronym": "None", "producer": "", "year": "2010", "data_type": None,
-        "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant", **fields,
+        "geography": None, "context": "primary", "specificity": "properly_named", "relevance": "directly_relevant",
+        **fields,
     }  # fmt: skip
     passage = {"mentioned_in": sentence, "datasets": [{"raw_name": name, **dataset} for name in names]}
     return json.dumps({"data_mentions": [passage]})
@@ -62,13 +63,13 @@ def about_all(page: MentionPage, text: str = TEXT) -> Chunk:
 # again.
 
 SCHEMA_FILES = {
-    "extraction": "e19685134ccaa597e4b7e80867cea9a89f4b87ebd2cec33ae7122b8a57138a1e",
-    "judge": "f1f21edcb962874b997cfe898284846fdb3a13a15fc6cc7748412dbe3a247ef7",
+    "extraction": "ae5e194a633ad968d41045bd30f7058862be3ca0e6ce38e668166c90b15bd956",
+    "judge": "e1a9669aafb9ae500992d2227ee436d0e58e79edb8d2e622eb653f7c3ae84804",
     "reasoning": "854ebd7fdef6cf3b0a3a39e4900bb08886e5682356e3141754ccf3d9489a4efd",
 }
 SENT_SCHEMAS = {
-    "extraction": "4c3c7d7f6a8a226b",
-    "judge": "c1518a5eb68937a5",
+    "extraction": "4d5dc9bb270b2a3d",
+    "judge": "9f64a3a431b65ea5",
     "reasoning": "1fe2a0bd92614942",
 }
 

@@ -20,7 +20,7 @@ from pipeline.training.tasks import TASKS, Task
 
 EXTRACTION, JUDGE = TASKS["extraction"], TASKS["judge"]
 EMPTY = EXTRACTION.no
-FIELDS = ("harmonized_name", "acronym", "producer", "year", "data_type")
+FIELDS = ("harmonized_name", "acronym", "producer", "year", "data_type", "geography")
 
 
 def answer(*found: str, **fields: object) -> str:

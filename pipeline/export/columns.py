@@ -64,6 +64,8 @@ MENTION_COLUMNS = (
     Column("producer", "text", "who produced or published the data"),
     Column("year", "text", "year or years of the data, as printed"),
     Column("data_type", "text", "kind of data, such as survey"),
+    Column("geography", "text", "places that the data cover, as printed"),
+    Column("countries", "text", "the countries among them where they are clear: ISO 3166-1 codes of three letters"),
     Column("context", "text", f"role in the paper: {_choices('context')}; empty where the mention is invalid"),
     Column("specificity", "text", f"{_choices('specificity')}; empty where the mention is invalid"),
     Column("relevance", "text", f"{_choices('relevance')}; empty where nobody gave it"),
@@ -96,6 +98,9 @@ DATASET_COLUMNS = (
     Column("supporting", "integer", "mentions with the context supporting"),
     Column("background", "integer", "mentions with the context background"),
     Column("used", "boolean", "whether the paper uses the data: a mention is primary or supporting"),
+    Column(
+        "countries", "text", "countries that the data cover where they are clear: ISO 3166-1 codes of three letters"
+    ),
     Column("names", "text", "the different names as printed, separated by semicolons"),
     Column("first_sentence", "text", "the sentence of the first mention"),
 )

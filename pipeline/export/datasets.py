@@ -37,6 +37,7 @@ def _row(dataset: tuple[Any, ...], mentions: Sequence[Mapping[str, Value]], regi
     entry = registry.by_id.get(str(first.get("canonical_id")))
     contexts = [row.get("context") for row in mentions]
     year = first.get("paper_year")
+    countries = dict.fromkeys(code for row in mentions for code in str(row.get("countries") or "").split("; ") if code)
     printed = dict.fromkeys(" ".join(str(row["raw_name"]).split()) for row in mentions)
     return {
         "id": hashed(str(first["document"]), *map(str, dataset)),
@@ -55,6 +56,7 @@ def _row(dataset: tuple[Any, ...], mentions: Sequence[Mapping[str, Value]], regi
         "supporting": contexts.count("supporting"),
         "background": contexts.count("background"),
         "used": "primary" in contexts or "supporting" in contexts,
+        "countries": "; ".join(countries) or None,
         "names": "; ".join(printed),
         "first_sentence": first["sentence"],
     }

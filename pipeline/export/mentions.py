@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pipeline.export.canonical import CanonicalNames, DocumentNames, NameUse, named
 from pipeline.export.columns import Value
+from pipeline.export.countries import country_codes
 from pipeline.export.guessing import guessed
 from pipeline.export.papers import Papers
 from pipeline.processes import FIRST, PROCESSES
@@ -145,7 +147,7 @@ class MentionRows:
         row |= {
             "start": dataset.start, "end": dataset.end, "grounding": dataset.grounding, "raw_name": dataset.raw_name,
             "sentence": dataset.sent, "valid": dataset.valid, "invalid_reason": dataset.invalid_reason,
-            "note": dataset.note,
+            "note": dataset.note, "countries": _countries(dataset.geography, mention.page.language),
         }  # fmt: skip
         use = NameUse.of(dataset, mention.page.text)
         if named(dataset) or names.knows(use):
@@ -165,6 +167,11 @@ class MentionRows:
             row |= {"stage": self._process, "model": self._model_name(mention.answered_by)}
             row["prompt_sha256"] = mention.answered_by.prompt_sha256
         return row
+
+
+@lru_cache(maxsize=10_000)
+def _countries(geography: str | None, language: str | None) -> str | None:
+    return "; ".join(country_codes(geography, language)) or None
 
 
 def last_stage(workspace: Workspace) -> str:

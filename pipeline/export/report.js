@@ -11,7 +11,7 @@ const PER_PAGE = 50;
 const LISTED = 6; // names in a cell
 const BARS = { datasets: 20, other: 8 };
 const USED = new Set(["primary", "supporting"]);
-const FILTERS = ["query", "use", "from", "to", "country", "producer", "type"];
+const FILTERS = ["query", "use", "from", "to", "place", "country", "producer", "type"];
 const number = new Intl.NumberFormat("en");
 
 function element(name, properties = {}, ...children) {
@@ -28,6 +28,7 @@ const value = (mention, name) => mention[at[name]];
 const isInvalid = (mention) => value(mention, "valid") === false;
 const isUncertain = (mention) => !isInvalid(mention) && value(mention, "uncertain") !== null;
 const isNamed = (mention) => value(mention, "dataset") >= 0;
+const placesOf = (mention) => value(mention, "countries") ?? [];
 const paperOf = (mention) => papers[value(mention, "paper")];
 const nameOf = (mention) => (isNamed(mention) ? datasets[value(mention, "dataset")].name : value(mention, "raw_name"));
 const titleOf = (paper) => paper.title || paper.document;
@@ -90,6 +91,7 @@ function selected(without = "") {
   const years = (state.from !== "" || state.to !== "") && without !== "year";
   const dataset = without === "dataset" || state.dataset === "" ? null : numbers.dataset.get(state.dataset);
   const paper = state.paper === "" ? null : numbers.paper.get(state.paper);
+  const place = without === "place" ? "" : state.place;
   const country = without === "country" ? "" : state.country;
   const producer = without === "producer" ? "" : state.producer;
   const type = without === "type" ? "" : state.type;
@@ -98,6 +100,7 @@ function selected(without = "") {
     if (paper !== null && value(mention, "paper") !== paper) return false;
     if (producer && value(mention, "producer") !== producer) return false;
     if (type && value(mention, "data_type") !== type) return false;
+    if (place && !placesOf(mention).includes(place)) return false;
     const known = paperOf(mention);
     if (country && known.country !== country) return false;
     if (years && (known.year === null || known.year < from || known.year > to)) return false;
@@ -116,17 +119,21 @@ function byUse(mentions) {
 const pairOf = (mention) =>
   value(mention, "paper") + " " + (isNamed(mention) ? value(mention, "dataset") : value(mention, "raw_name"));
 
-// For each key of a mention: papers, papers that use the data, mentions. `keyOf` returns null for none.
+// For each key of a mention: papers, papers that use the data, mentions. `keyOf` returns a key, a list of them, or null.
 function groups(mentions, keyOf) {
   const found = new Map();
-  for (const mention of mentions) {
-    const key = keyOf(mention);
-    if (key === null || key === undefined || key === "") continue;
+  const add = (key, mention) => {
+    if (key === null || key === undefined || key === "") return;
     let group = found.get(key);
     if (!group) found.set(key, (group = { key, papers: new Set(), used: new Set(), mentions: 0, first: mention }));
     group.mentions += 1;
     group.papers.add(value(mention, "paper"));
     if (USED.has(value(mention, "context"))) group.used.add(value(mention, "paper"));
+  };
+  for (const mention of mentions) {
+    const keys = keyOf(mention);
+    if (Array.isArray(keys)) for (const key of keys) add(key, mention);
+    else add(keys, mention);
   }
   return [...found.values()];
 }
@@ -209,12 +216,13 @@ function drawPlots() {
     yearColumns(counts("year")),
   ];
   for (const [title, name, keyOf] of [
+    ["Countries of the data", "place", placesOf],
     ["Countries of the papers", "country", (mention) => paperOf(mention).country],
     ["Producers of the data", "producer", (mention) => value(mention, "producer")],
     ["Types of data", "type", (mention) => value(mention, "data_type")],
   ]) {
     const rows = groups(counts(name), keyOf).sort(mostPapers).slice(0, BARS.other);
-    made.push(bars(title, rows, (row) => state[name] === row.key,
+    if (rows.length) made.push(bars(title, rows, (row) => state[name] === row.key,
       (row, pressed) => show({ [name]: pressed ? "" : row.key })));
   }
   byId("plots").replaceChildren(...made);
@@ -286,7 +294,7 @@ const MENTION_COLUMNS = [
   ["document", (one) => paperOf(one).document], ["title", (one) => paperOf(one).title ?? ""],
   ["page", (one) => value(one, "page")], ["dataset", (one) => (isNamed(one) ? nameOf(one) : "")],
   ["name", (one) => value(one, "raw_name")], ["sentence", (one) => value(one, "sentence") ?? ""],
-  ...["context", "specificity", "data_type", "producer", "year", "valid", "invalid_reason", "uncertain"].map(
+  ...["context", "specificity", "data_type", "geography", "producer", "year", "valid", "invalid_reason", "uncertain"].map(
     (name) => [name, (one) => value(one, name) ?? ""]),
 ];
 
@@ -373,7 +381,7 @@ function cards(mentions) {
       if (text !== null && text !== undefined && text !== "") known.append(element("dt", {}, name), element("dd", {}, String(text)));
     };
     add("dataset", isNamed(mention) ? nameOf(mention) : "");
-    for (const name of ["context", "specificity", "data_type", "producer", "year"]) add(name.replace("_", " "), value(mention, name));
+    for (const name of ["context", "specificity", "data_type", "geography", "producer", "year"]) add(name.replace("_", " "), value(mention, name));
     add("why uncertain", value(mention, "uncertain"));
     add("why rejected", value(mention, "invalid_reason"));
     const verdicts = Object.entries(about.stages).flatMap(([stage, place]) =>
@@ -446,11 +454,13 @@ function drawFilters() {
   byId("chips").replaceChildren(...chips);
 }
 
-function choices(id, found, all) {
+// The values by which the mentions can be filtered. A filter without any is hidden.
+function choices(id, found) {
+  const values = [...new Set(found)].filter(Boolean).sort();
   byId(id).replaceChildren(
-    element("option", { value: "" }, all),
-    ...[...new Set(found)].filter(Boolean).sort().map((text) => element("option", { value: text }, text)),
+    element("option", { value: "" }, "all"), ...values.map((text) => element("option", { value: text }, text)),
   );
+  byId(id).closest("label").hidden = !values.length;
 }
 
 function download() {
@@ -476,9 +486,10 @@ function draw() {
 
 byId("scope").textContent = counted(about.documents, "paper");
 byId("provenance").textContent = about.text;
-choices("country", papers.map((paper) => paper.country), "all");
-choices("producer", data.mentions.map((mention) => value(mention, "producer")), "all");
-choices("type", data.mentions.map((mention) => value(mention, "data_type")), "all");
+choices("place", data.mentions.flatMap(placesOf));
+choices("country", papers.map((paper) => paper.country));
+choices("producer", data.mentions.map((mention) => value(mention, "producer")));
+choices("type", data.mentions.map((mention) => value(mention, "data_type")));
 let waiting = 0;
 for (const name of FILTERS) {
   byId(name).addEventListener("input", () => {

@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.export.columns import Row, Value
+from pipeline.export.countries import country_name
 from pipeline.files import replacing
 from pipeline.pages.template import DATA, page_template
 from pipeline.processes import PROCESSES, previous_process
 
-_SAME = ("page", "raw_name", "sentence", "context", "specificity", "data_type", "producer", "year", "valid")
+_SAME = (
+    "page",
+    "raw_name",
+    "sentence",
+    "context",
+    "specificity",
+    "data_type",
+    "geography",
+    "producer",
+    "year",
+    "valid",
+)
 _STAGES = PROCESSES[1:]  # those that give verdicts
 # What report.js knows about a mention, in this order.
-FIELDS = ("paper", "dataset", *_SAME, "invalid_reason", "uncertain", "review", *_STAGES)
+FIELDS = ("paper", "dataset", *_SAME, "countries", "invalid_reason", "uncertain", "review", *_STAGES)
 UNNAMED = -1
 _PAPER = {"document": "document", **{name: f"paper_{name}" for name in ("title", "year", "doi", "country")}}
 Dataset = tuple[Value, Value]  # canonical name, id
@@ -49,13 +61,18 @@ def write_report(path: Path, documents: Iterable[Sequence[Row]], about: Callable
         file.write(after.encode())
 
 
-def _values(row: Row, both_ways: set[Value]) -> list[Value]:
+def _values(row: Row, both_ways: set[Value]) -> list[Value | list[str]]:
     """The values of FIELDS after the numbers of paper and dataset."""
     decision = row.get("review_decision")
     return [
-        *(row.get(name) for name in _SAME), row.get("invalid_reason"), _uncertain(row, both_ways),
+        *(row.get(name) for name in _SAME), _countries(row), row.get("invalid_reason"), _uncertain(row, both_ways),
         f"{decision} ({row.get('reviewer')})" if decision else None, *(_verdict(row, process) for process in _STAGES),
     ]  # fmt: skip
+
+
+def _countries(row: Row) -> list[str] | None:
+    codes = row.get("countries")
+    return [country_name(code) for code in str(codes).split("; ")] if codes else None
 
 
 def _judged_both_ways(rows: Sequence[Row]) -> set[Value]:

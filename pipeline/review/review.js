@@ -174,6 +174,9 @@ function card(mention, number) {
     element("h3", { textContent: mention.quote.replace(/\s+/g, " ") }),
     element("div", { className: "state", textContent: by + reason }),
   );
+  if (mention.canonical_name) {
+    made.append(element("div", { className: "state", textContent: `Canonical name: ${mention.canonical_name}` }));
+  }
   const actions = element("div", { className: "actions" });
   if (isEdited) {
     actions.append(button("Save", () => saveFields(mention, made), "main"), button("Cancel", cancel));

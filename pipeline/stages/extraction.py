@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import field_validator, model_validator
 
 from pipeline.records import (
+    CLASS_FIELDS,
     TEXT_FIELDS,
     Dataset,
     DatasetFields,
@@ -75,9 +76,9 @@ class Extraction(Stage):
         return page_block(chunk)
 
     def validate(self, answer: ExtractionAnswer, expects: int) -> None:
-        """The fields have defaults, for answers that were stored before a field existed. A new answer must have all."""
+        """The classes must be given. A text that is missing is null: the request may be older than the field."""
         for dataset in (dataset for passage in answer.data_mentions for dataset in passage.datasets):
-            missing = type(dataset).model_fields.keys() - dataset.model_fields_set
+            missing = CLASS_FIELDS.keys() - dataset.model_fields_set
             missing |= {name for name in ("context", "specificity") if getattr(dataset, name) is None}
             if missing:
                 raise InvalidAnswer("invalid_answer", f"missing: {', '.join(sorted(missing))}")

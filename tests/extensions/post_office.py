@@ -20,7 +20,7 @@ from pipeline.records import Outcome
 from pipeline.workspace import Workspace
 
 NAME = re.compile(r"(?:[A-Z]\w+ )+(?:Survey|Census|Panel)")
-NO_FIELDS = dict.fromkeys(("harmonized_name", "acronym", "producer", "year", "data_type"))
+NO_FIELDS = dict.fromkeys(("harmonized_name", "acronym", "producer", "year", "data_type", "geography"))
 CLASSES = {"context": "primary", "specificity": "properly_named"}
 
 
