@@ -35,6 +35,7 @@ PLACES = [
 ]  # fmt: skip
 TOPICS = ["Household", "Farm", "Labour", "Health", "School", "Firm", "Price", "Land", "Water", "Trade", "Housing"]
 KINDS = ["Survey", "Panel", "Census", "Register", "Database"]
+COUNTRIES = ["Ghana", "Kenya", "northern Peru", "Lima, Peru", "Nepal and India", "Viet Nam", "coastal areas", None]
 PRODUCERS = ["Statistics Office", "Ministry of Health", "Central Bank", "World Bank", "University", "Tax Authority"]
 
 
@@ -85,15 +86,14 @@ def make_document(output: Path, source: str, rng: random.Random, known: list[tup
             name, producer = rng.choice(known)
             acronym = "".join(word[0] for word in name.split())
             printed = rng.choice([name, f"{name} ({acronym})", f"{name} data", acronym])
-            place = rng.choice(PLACES)
-            before, after = f"In {place}, we use the ", f" to study {rng.choice(TOPICS).lower()} prices. "
+            before, after = f"In {rng.choice(PLACES)}, we use the ", f" to study {rng.choice(TOPICS).lower()} prices. "
             start, sentence = len(text), before + printed + after.strip()
             text += before + printed + after
             valid = rng.random() > 0.1
             verdict = {"valid": valid, "reason": "a named source of data" if valid else "an organisation"}
             dataset = {
                 "raw_name": printed, "producer": producer, "year": "2011", "data_type": rng.choice(KINDS).lower(),
-                "geography": place,
+                "geography": rng.choice(COUNTRIES),
                 "context": rng.choice(["primary", "supporting", "background", "background"]) if valid else None,
                 "specificity": "properly_named" if valid else None, "relevance": None, "start": start + len(before),
                 "end": start + len(before) + len(printed), "sent": sentence, "sent_start": start,

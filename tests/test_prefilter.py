@@ -64,7 +64,7 @@ def test_skipped_pages_are_asked_in_no_stage(project: Project, server: Server) -
     start = next(number for number, line in enumerate(lines) if line.startswith("stage "))
     table = lines[start + 2 : start + 5]
     assert [line.split()[2:] for line in table] == [["4", "1", "0", "0", "3"]] * 3, "the last column: not asked"
-    assert "Next: python generate_finetune_data.py" in project.run("retrieve_results.py --process reasoning")
+    assert "Next: python export_mentions.py" in project.run("retrieve_results.py --process reasoning")
 
 
 def test_nothing_to_ask_at_all(project: Project, server: Server) -> None:

@@ -37,7 +37,7 @@ def test_after_a_full_run(secret: Project) -> None:
             "batch_status.py --clean-remote", "generate_finetune_data.py",
         )
     )  # fmt: skip
-    assert "Next: python generate" in printed and MARKER not in printed
+    assert "Next: python export_mentions.py" in printed and MARKER not in printed
     assert files_with_key(secret.folder) == []
 
 

@@ -172,6 +172,9 @@ def test_answers_need_every_key_of_the_schema_and_no_other(process: str) -> None
         for key in node["properties"]:
             answer = sample(stage.schema)
             del innermost(answer, key)[key]
+            if key in TEXT_FIELDS:  # null then: requests that were sent before a field existed do not ask for it
+                stage.parse(json.dumps(answer), 1)
+                continue
             with pytest.raises(InvalidAnswer):
                 stage.parse(json.dumps(answer), 1)
         answer = sample(stage.schema)

@@ -154,7 +154,7 @@ def _print_next(process: str, report: Report) -> None:
     elif following:
         print(f"Next: python run_batch.py --process {following}")
     else:
-        print("Next: python generate_finetune_data.py")
+        print("Next: python export_mentions.py --format html  (a report), or  python generate_finetune_data.py")
 
 
 def _failed_pages(merged: Merged) -> int:
