@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _main(options: argparse.Namespace, clock: Clock) -> int:
     from pipeline.cli.quote import print_quote
     from pipeline.cli.session import open_session
+    from pipeline.cli.summary import print_warning
     from pipeline.selection import Selection, parse_pages
     from pipeline.workflow.run_stage import RunOptions
 
@@ -63,7 +64,7 @@ def _main(options: argparse.Namespace, clock: Clock) -> int:
             return _check(session)
     pages = parse_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    run_options = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again)
+    run_options = RunOptions(print_quote, print_warning, selection, options.yes, options.dry_run, options.again)
     with open_session(options.config, f"run_batch.py --process {options.process}", clock) as session:
         if options.process != "all":
             return _stage(session, options.process, run_options, options.wait)[0]

@@ -89,6 +89,7 @@ class Config(BaseModel):
     max_bytes_per_batch: int = Field(200_000_000, ge=10_000, le=200_000_000)
     max_enqueued_tokens: int | None = Field(None, ge=1)
     max_attempts: int = Field(3, ge=1)
+    max_mentions_per_page: int = Field(100, ge=1)
     max_cost_usd: float | None = Field(None, ge=0)
     prices: dict[str, PriceSetting] = {}
     batch_endpoint: str = "/v1/chat/completions"

@@ -11,6 +11,7 @@ PipelineError
 ├── ConsentError              it would cost more than allowed, or pay again for answered pages
 └── ProviderError             the model's side: key, model, parameter, network, weights
     ├── UnreachableError      the network or the server does not respond
+    │   └── IncompleteResultsError  a result file may lack rows: it is downloaded again later
     ├── UnknownBatchError     the provider does not know a batch that was submitted from here
     └── UnsettledError        it is unknown whether a batch was created; the user has to decide
 
@@ -60,6 +61,10 @@ class ProviderError(PipelineError):
 
 class UnreachableError(ProviderError):
     """The server could not be reached. The same call may succeed later."""
+
+
+class IncompleteResultsError(UnreachableError):
+    """The result files of a batch cannot be complete. They are downloaded again later."""
 
 
 class UnknownBatchError(ProviderError):

@@ -284,6 +284,7 @@ class Ask:
 OutcomeKind = Literal[
     "ok", "api_error", "expired", "cancelled", "missing", "truncated", "refused", "content_filter",
     "invalid_json", "invalid_answer",
+    "too_long",
 ]  # fmt: skip
 
 
@@ -301,5 +302,6 @@ class Outcome:
     parameter: str | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0  # to the cache
     completion_tokens: int = 0
     reasoning_tokens: int = 0

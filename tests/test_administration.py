@@ -199,7 +199,7 @@ def test_only_its_own_batch_settles_a_submission(project: Project, server: Serve
     server.before_response = lambda request, reply: (
         Reply(504, b"") if request.method == "POST" and len(server.batches) == 2 else reply
     )
-    project.run(RUN, expect=1)
+    project.run(RUN, expect=3)
     server.before_response = lambda request, reply: reply
     first, second = server.batches
     for wrong in (first, "batch_typo"):

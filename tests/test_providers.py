@@ -213,12 +213,12 @@ def test_the_list_is_searched_until_it_shows_the_batch(project: Project, server:
 def test_a_doubt_that_the_list_does_not_settle_is_left_to_the_user(project: Project, server: Server) -> None:
     replies(server, is_create, then=error(502))
     project.paper("a.pdf", PAGE)
-    printed = project.run(RUN, expect=1)
+    printed = project.run(RUN, expect=3)
     assert "batch_status.py --resolve 1 lost" in printed
     assert creates(server) == 1 and project.clock.sleeps == [0.5, 1.0, 2.0, 4.0]
     server.behave()
     # Running the command again does not send it either.
-    assert "--resolve 1" in project.run(RUN, expect=1)
+    assert "--resolve 1" in project.run(RUN, expect=3)
     assert not server.batches
     assert "--resolve 1" in project.run("batch_status.py", expect=3)
     assert "error:" in project.run("batch_status.py --resolve 1 perhaps", expect=1)
@@ -236,8 +236,8 @@ def test_a_list_that_is_not_available_settles_nothing(project: Project, server: 
     server.before_request = lambda request: answer if is_list(request) else None
     server.before_response = lambda request, reply: Reply(504, b"") if is_create(request) else reply
     project.paper("a.pdf", PAGE)
-    assert "--resolve 1" in project.run(RUN, expect=1)
-    assert "Traceback" not in project.run(RUN, expect=1)
+    assert "--resolve 1" in project.run(RUN, expect=3)
+    assert "Traceback" not in project.run(RUN, expect=3)
     server.behave()
     project.run(f"{RUN} --wait")
     assert creates(server) == 1 and set(server.seen.values()) == {1}
@@ -248,7 +248,7 @@ def test_the_user_can_give_the_id_of_a_batch(project: Project, server: Server) -
     server.listed = lambda batch: False
     server.before_response = lambda request, reply: Reply(502, b"") if is_create(request) else reply
     project.paper("a.pdf", PAGE)
-    project.run(RUN, expect=1)
+    project.run(RUN, expect=3)
     (batch_id,) = server.batches
     server.before_response = lambda request, reply: reply
     project.run(f"batch_status.py --resolve 1 sent:{batch_id}")
@@ -300,7 +300,7 @@ def in_doubt(project: Project, server: Server, client: openai.OpenAI) -> Project
     server.listed = lambda batch: False
     server.before_response = lambda request, reply: Reply(504, b"") if is_create(request) else reply
     project.paper("a.pdf", PAGE)
-    project.run(RUN, expect=1)
+    project.run(RUN, expect=3)
     server.behave()
     server.page_size = 2
     for _ in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.batches.collect import collect_incomplete
 from pipeline.batches.session import Session
 from pipeline.batches.submit import as_recorded
 from pipeline.errors import ProviderError, UnknownBatchError
@@ -92,24 +93,32 @@ def _connect(session: Session, batch: Batch, batch_id: str) -> str:
 
 
 def _give_up(session: Session, batch: Batch) -> str:
-    if batch.server == session.provider.server:
-        _check_is_gone(session, batch)
+    if batch.server == session.provider.server and _rescue(session, batch):
+        return (
+            f"The results of batch {batch.batch_id} are incomplete. The answers that can be read were collected. Next: "
+            f"python run_batch.py --process {batch.process}"
+        )
     with session.ledger.transaction():
         outcome = Outcome("missing", message="declared lost by the user")
         session.ledger.batches.close(batch.id, outcome, "lost")
     return f"Batch {batch.batch_id} was given up. Next: python run_batch.py --process {batch.process}"
 
 
-def _check_is_gone(session: Session, batch: Batch) -> None:
-    """Raises ProviderError if the batch still exists: its answers are billed, so they should be collected."""
+def _rescue(session: Session, batch: Batch) -> bool:
+    """Collect what can be read of a batch whose results are incomplete. False if the provider does not have it.
+
+    Raises ProviderError if it still exists: its answers are billed, so they should be collected.
+    """
     provider = session.provider
     try:
         info = provider.status(batch.batch_id or "")
         for file_id in (info.output_file_id, info.error_file_id) if info.ended else ():
             if file_id:
                 provider.size(file_id)
+        if info.ended and collect_incomplete(session.stage_run(batch.process), batch, info):
+            return True
     except UnknownBatchError:
-        return
+        return False
     next_step = f"python retrieve_results.py --process {batch.process}  to collect its answers"
     if not info.ended:
         next_step = f"python batch_status.py --cancel {batch.id}  to end it and keep its answers"

@@ -1,28 +1,27 @@
-"""Downloads the results of ended batches. Every request gets exactly one outcome."""
+"""Collects the results of ended batches. Every request gets exactly one outcome."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipeline.batches.price import Pricing
 from pipeline.batches.queue import Queue, was_refused
+from pipeline.batches.results import Results
 from pipeline.batches.session import StageRun
 from pipeline.batches.submit import as_recorded
-from pipeline.errors import UnknownBatchError, UnreachableError, WorkspaceError
+from pipeline.errors import IncompleteResultsError, UnknownBatchError, UnreachableError
 from pipeline.ledger.attempts import OpenAttempt
 from pipeline.ledger.batches import Batch
 from pipeline.providers.base import BatchInfo
 from pipeline.records import Outcome
-from pipeline.stages import Stage
 from pipeline.stages.base import InvalidAnswer
 
 MAX_UNREACHABLE = 3  # batches in one round without a reply before the others are left to the next round
+MAX_ANSWER = 200_000  # characters; several times what a full page of mentions needs
 IN_QUEUE = ("in_progress", "finalizing", "completed")  # statuses of batches that the queue accepted
 
 Lock = Callable[[], AbstractContextManager[None]]
@@ -56,8 +55,6 @@ class Collected:
 
     def count(self, outcome: Outcome) -> None:
         self.outcomes[outcome.kind] += 1
-        if outcome.parameter:
-            self.refused[outcome.message or outcome.parameter] += 1
 
     @contextmanager
     def noting_errors(self, batch: Batch) -> Iterator[None]:
@@ -70,6 +67,13 @@ class Collected:
                 f"{batch.process} --results FILE . If they are lost, run  python batch_status.py --resolve {batch.id} "
                 "lost  to ask its requests again."
             )
+        except IncompleteResultsError as error:
+            self.unreachable.append(
+                f"{error} They will be downloaded again: run the same command again later. If that does not help, run "
+                f"python batch_status.py --resolve {batch.id} lost  to keep the answers that can be read, and ask the "
+                "other requests again."
+            )
+            self.running += 1
         except UnreachableError as error:
             self.unreachable.append(str(error))
             self.running += 1
@@ -133,15 +137,14 @@ def _take(run: StageRun, batch: Batch, info: BatchInfo, result: Collected) -> No
 
 
 def _collect_batch(run: StageRun, batch: Batch, info: BatchInfo, result: Collected) -> None:
-    files = result_files(run, info)
-    recorder = Recorder(run, batch, result)
-    with run.ledger.transaction():
-        for file in files:
-            for row in rows(file):
-                recorder.take(row)
-        recorder.close(_outcome_without_row(info))
-        run.ledger.batches.update(batch.id, state="collected")
-        requeued = was_refused(info) and Queue(run).send_again(batch)
+    """Raises IncompleteResultsError, and leaves the batch as it was, if answers may be missing in the files."""
+    results = Results(run, info)
+    try:
+        requeued = _record_all(run, batch, info, results, result)
+    except IncompleteResultsError:
+        if not results.reused:
+            raise
+        requeued = _record_all(run, batch, info, Results(run, info), result)  # downloaded again
     result.batches += 1
     result.requeued += requeued
     result.no_room += was_refused(info) and not requeued
@@ -150,79 +153,125 @@ def _collect_batch(run: StageRun, batch: Batch, info: BatchInfo, result: Collect
         result.failed.append(f"{info.id} ({reason})")
 
 
-def result_files(run: StageRun, info: BatchInfo) -> list[Path]:
-    """The output and the error file of an ended batch, downloaded if they are not here yet. Raises ProviderError."""
-    files = []
-    for file_id, kind in ((info.output_file_id, "output"), (info.error_file_id, "errors")):
-        path = run.workspace.results(run.process, info.id, kind)
-        if file_id and not path.exists():
-            run.provider.download(file_id, path)
-        if file_id:
-            files.append(path)
-    return files
+def _record_all(run: StageRun, batch: Batch, info: BatchInfo, results: Results, result: Collected) -> bool:
+    """Whether the requests were put into new files, because the queue was full."""
+    recorder = Recorder(run, batch)
+    with run.ledger.transaction():
+        recorder.take_all(results)
+        if recorder.missing:
+            results.check()
+        recorder.close(_outcome_without_row(info))
+        run.ledger.batches.update(batch.id, state="collected")
+        requeued = was_refused(info) and Queue(run).send_again(batch)
+    recorder.add_to(result)
+    return requeued
+
+
+def collect_incomplete(run: StageRun, batch: Batch, info: BatchInfo) -> bool:
+    """Collect what can be read of incomplete results; the other requests are `missing`, and can be asked again.
+
+    Returns False, and changes nothing, if the results are complete.
+    """
+    recorder, results = Recorder(run, batch), Results(run, info)
+    with run.ledger.transaction():
+        try:
+            recorder.take_all(results)
+            incomplete = recorder.missing and results.problem()
+        except UnreachableError:
+            incomplete = "the files cannot be downloaded"
+        if not incomplete:
+            return False
+        recorder.close(Outcome("missing", message="declared lost by the user"))
+        run.ledger.batches.update(batch.id, state="collected", status="lost")
+    return True
 
 
 class Recorder:
-    """Gives the attempts of one batch their outcomes, row by row."""
+    """Gives the attempts of one batch their outcomes, row by row.
 
-    def __init__(self, run: StageRun, batch: Batch, result: Collected) -> None:
-        self._run, self._batch, self._result = run, batch, result
+    What it counts is added to a `Collected` at the end, when the transaction around it cannot fail any more.
+    """
+
+    def __init__(self, run: StageRun, batch: Batch) -> None:
+        self._run, self._batch = run, batch
+        self._counted = Collected()
         self._pricing = Pricing(run.config)
         self._open = run.ledger.attempts.open_in_batch(batch.id)
+        self._refused: Counter[tuple[str | None, str | None]] = Counter()  # parameter and message of each refusal
+        self._rows = 0
+
+    @property
+    def missing(self) -> int:
+        """How many requests have no row so far."""
+        return len(self._open)
+
+    def take_all(self, results: Results) -> None:
+        for row in results.rows():
+            self.take(row)
 
     def take(self, row: dict[str, Any]) -> None:
         custom_id, outcome = self._run.provider.read_row(row)
         attempt = self._open.pop(custom_id, None) if isinstance(custom_id, str) else None
         if attempt is None:
-            self._result.ignored_rows += 1
-        else:
-            self._record(attempt, checked(self._run.stage, outcome, attempt.expects))
+            self._counted.ignored_rows += 1
+            return
+        self._rows += 1
+        if outcome.parameter:
+            self._refused[outcome.parameter, outcome.message] += 1
+        self._record(attempt, checked(self._run, outcome, attempt.expects))
 
     def close(self, rest: Outcome) -> None:
         """Requests without a row get the outcome `rest`."""
+        self._count_refused()
         for attempt in self._open.values():
             self._record(attempt, rest)
         self._open = {}
         self._run.ledger.documents.mark_askers_of_batch(self._batch.id)
 
+    def add_to(self, result: Collected) -> None:
+        result.outcomes += self._counted.outcomes
+        result.refused += self._counted.refused
+        result.ignored_rows += self._counted.ignored_rows
+
+    def _count_refused(self) -> None:
+        """Refusals that every request would get: all requests of the batch were refused alike, and none was answered.
+
+        A model that has answered the same kind of request before does not refuse all of them. Its refusals are about
+        single pages, unless they name a parameter of REQUEST_PARAMS or the model.
+        """
+        if len({parameter for parameter, _ in self._refused}) != 1 or self._refused.total() != self._rows:
+            return
+        ((parameter, _),) = [*self._refused][:1]
+        settings = {*self._run.config.params_for(self._batch.model), "model", "model_not_found"}
+        if parameter in settings or not self._run.ledger.attempts.any_answered_like(self._batch.id):
+            for (_, message), count in self._refused.items():
+                self._counted.refused[message or parameter or ""] += count
+
     def _record(self, attempt: OpenAttempt, outcome: Outcome) -> None:
         cost = self._pricing.cost(outcome, self._batch.provider, self._batch.model)
         self._run.ledger.attempts.record(attempt, outcome, cost)
-        self._result.count(outcome)
+        self._counted.count(outcome)
 
 
-def checked(stage: Stage, outcome: Outcome, expects: int) -> Outcome:
-    """The outcome with its answer in our own form, or `invalid_…` if the stage cannot use the answer.
+def checked(run: StageRun, outcome: Outcome, expects: int) -> Outcome:
+    """The outcome with its answer in our own form, or `invalid_…` or `too_long` if the stage cannot use the answer.
 
-    This is the only place where a model's text is parsed. The ledger keeps the accepted answer.
+    This is the only place where a model's text is parsed. The ledger keeps the accepted answer. A later stage is asked
+    about everything in it, so its length is limited.
     """
     if outcome.kind != "ok" or outcome.content is None:
         return outcome
     try:
-        outcome.content = stage.parse(outcome.content, expects).model_dump_json()
+        if len(outcome.content) > MAX_ANSWER:
+            raise InvalidAnswer("too_long", f"the answer has {len(outcome.content):,} characters")
+        answer = run.stage.parse(outcome.content, expects)
+        found = run.stage.mentions_in(answer)
+        if found > run.config.max_mentions_per_page:
+            raise InvalidAnswer("too_long", f"{found:,} mentions, more than MAX_MENTIONS_PER_PAGE allows")
+        outcome.content = answer.model_dump_json()
     except InvalidAnswer as reason:
         outcome.kind, outcome.message = reason.kind, str(reason)
     return outcome
-
-
-def rows(file: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a result file. Lines end with \\n only. A line that is not a JSON object is skipped.
-
-    Raises WorkspaceError if the file cannot be read.
-    """
-    try:
-        with file.open("rb") as lines:
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(row, dict):
-                    yield row
-    except OSError as error:
-        raise WorkspaceError(
-            f"Cannot read {file} ({error.strerror}): check the path, then run the same command again."
-        ) from None
 
 
 def _outcome_without_row(info: BatchInfo) -> Outcome:

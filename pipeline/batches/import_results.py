@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.batches.collect import Collected, checked, result_files, rows
+from pipeline.batches.collect import Collected, checked
 from pipeline.batches.plan import DocumentQuestions
 from pipeline.batches.price import Pricing
+from pipeline.batches.results import Results, read_rows
 from pipeline.batches.session import StageRun
 from pipeline.errors import ProviderError
 from pipeline.ledger.asks import CurrentAsk
@@ -28,7 +29,7 @@ def import_results(run: StageRun, files: Sequence[Path]) -> Collected:
     for file in files:
         with run.ledger.transaction():
             importer = _FileImporter(run, file, result)
-            for row in rows(file):
+            for row in filter(None, read_rows(file)):
                 importer.take(row)
             importer.close()
         result.batches += 1
@@ -68,7 +69,10 @@ def find_result_files(run: StageRun, names: Sequence[str]) -> list[Path]:
         info = run.provider.status(name)
         if not info.ended:
             raise ProviderError(f"Batch {name} is {info.status}: import its results when it has ended.")
-        files += result_files(run, info)
+        results = Results(run, info)
+        for _ in results.rows():  # downloads the files
+            pass
+        files += results.paths()
     return files
 
 
@@ -92,7 +96,7 @@ class _FileImporter:
             self._ledger.asks.raise_generation(attempt.process, attempt.key, attempt.generation)
             asked = replace(asked, generation=attempt.generation)
         sent = self._ledger.attempts.open(attempt)
-        outcome = checked(self._run.stage, outcome, sent.expects if sent else asked.expects)
+        outcome = checked(self._run, outcome, sent.expects if sent else asked.expects)
         self._result.ignored_rows += not self._answer(attempt, asked, outcome)
 
     def _answer(self, attempt_id: AttemptId, asked: CurrentAsk, outcome: Outcome) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from pipeline.batches.collect import MAX_UNREACHABLE
 from pipeline.batches.session import Session
 from pipeline.batches.submit import as_recorded
-from pipeline.errors import UnknownBatchError
+from pipeline.errors import UnknownBatchError, UnreachableError
 from pipeline.ledger.batches import Batch
 from pipeline.providers.base import ENDED
 
 RETRIEVE, WAIT = "retrieve", "wait"
+NO_REPLY = "no reply"  # the status of a batch about which the provider does not reply
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,26 @@ class StatusReport:
 
 
 def read_status(session: Session) -> StatusReport:
-    """Ask the provider about every submitted batch. It is not contacted if there is none."""
-    report = StatusReport()
+    """Ask the provider about every submitted batch. It is not contacted if there is none.
+
+    Raises ProviderError if it refuses to answer, or does not reply about any batch or about MAX_UNREACHABLE of them.
+    """
+    report, failures = StatusReport(), list[UnreachableError]()
     for batch in session.ledger.batches.all():
-        current, next_step = _current(session, batch)
+        try:
+            current, next_step = _current(session, batch)
+        except UnreachableError as error:
+            failures.append(error)
+            if len(failures) == MAX_UNREACHABLE:
+                raise
+            current, next_step = replace(batch, status=NO_REPLY), "try again later"
         report.ready += next_step == RETRIEVE
         report.unsettled += batch.state == "creating"
         report.running |= next_step == WAIT
         report.batches.append(BatchStatus(current, session.ledger.usage.of_batch(batch.id), next_step))
+    submitted = [one for one in report.batches if one.batch.state == "submitted"]
+    if failures and len(failures) == len(submitted):
+        raise failures[0]
     return report
 
 

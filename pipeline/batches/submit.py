@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from pipeline.batches.queue import Queue
 from pipeline.batches.request_files import update_unsent_files
 from pipeline.batches.session import StageRun
-from pipeline.errors import ProviderError, UnsettledError
+from pipeline.errors import ProviderError, UnknownBatchError, UnreachableError, UnsettledError
 from pipeline.files import append_line
 from pipeline.ledger.batches import Batch
 from pipeline.providers.base import ENDED, BatchInfo
 from pipeline.words import counted
 
 
-def submit(run: StageRun, report_progress: Callable[[int], object]) -> list[Batch]:
+@dataclass
+class Submitted:
+    """The batches that were started, and a sentence for each submission of which nobody knows whether it succeeded."""
+
+    started: list[Batch] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+
+def submit(run: StageRun, report_progress: Callable[[int], object]) -> Submitted:
     """Upload and start what was not sent, as long as the provider's queue has room. The rest waits.
 
-    `report_progress` gets the number of requests of each batch. Returns the batches that were started.
-    Raises ProviderError if the provider refuses, UnsettledError if it is unknown whether it accepted.
+    `report_progress` gets the number of requests of each batch. Raises ProviderError if the provider refuses.
     """
     write_batch_ids(run)
     update_unsent_files(run)
     queue, asked_for_status = Queue(run), False
-    started: list[Batch] = []
+    made = Submitted()
     for batch in run.unsent():
         if not queue.has_room(batch) and not asked_for_status:
             _update_submitted(run)
@@ -31,10 +40,16 @@ def submit(run: StageRun, report_progress: Callable[[int], object]) -> list[Batc
         # A batch that the provider rejected has to be collected before more of the same is sent.
         if not queue.has_room(batch) or any(sent.status == "failed" for sent in run.batches("submitted")):
             break
-        _submit(run, batch)
+        try:
+            _submit(run, batch)
+        except UnsettledError as error:
+            made.unsettled.append(str(error))
+            if batch.state != "creating":
+                break  # while the server's replies are lost, another batch would be unsettled too
+            continue  # an older one does not hold up the others
         report_progress(batch.requests)
-        started.append(batch)
-    return started
+        made.started.append(batch)
+    return made
 
 
 def write_batch_ids(run: StageRun) -> None:
@@ -56,7 +71,8 @@ def _update_submitted(run: StageRun) -> None:
     """Batches of any stage that have ended since take no room in the queue, even before they are collected."""
     for batch in run.ledger.batches.all(state="submitted"):
         if batch.server == run.provider.server and batch.status not in ENDED:
-            run.ledger.batches.update(batch.id, **as_recorded(run.provider.status(batch.batch_id or "")))
+            with suppress(UnknownBatchError, UnreachableError):  # noted when it is collected
+                run.ledger.batches.update(batch.id, **as_recorded(run.provider.status(batch.batch_id or "")))
 
 
 def _submit(run: StageRun, batch: Batch) -> None:
@@ -65,11 +81,18 @@ def _submit(run: StageRun, batch: Batch) -> None:
     if file_id is None:
         file_id = run.provider.upload(run.workspace.root / batch.path)
         run.ledger.batches.update(batch.id, state="uploaded", file_id=file_id)
-    info = run.provider.find(file_id) if batch.state == "creating" else _create(run, batch, file_id)
+    info = _find(run, batch, file_id) if batch.state == "creating" else _create(run, batch, file_id)
     if info is None:
         raise _unsettled(batch, file_id)
     run.ledger.batches.update(batch.id, state="submitted", batch_id=info.id, **as_recorded(info))
     append_line(run.workspace.batch_ids(run.process), info.id)
+
+
+def _find(run: StageRun, batch: Batch, file_id: str) -> BatchInfo | None:
+    try:
+        return run.provider.find(file_id)
+    except ProviderError as error:
+        raise _unsettled(batch, file_id, f" ({error})") from None
 
 
 def _create(run: StageRun, batch: Batch, file_id: str) -> BatchInfo:

@@ -127,6 +127,8 @@ def _print_blocked(process: str, report: Report) -> None:
 
 
 def _print_waiting(process: str, report: Report) -> None:
+    for unsettled in report.unsettled:
+        _problem(unsettled)
     if report.held:
         _problem(report.held)
     elif report.waiting:
@@ -140,6 +142,8 @@ def _print_next(process: str, report: Report) -> None:
     """The next step that really helps, if there is one."""
     got, merged, following = report.collected, report.merged, next_process(process)
     run = f"python run_batch.py --process {process}"
+    if report.unsettled:
+        return  # the problem has the commands
     if got.failed:
         print(f"Next: {run} --again failed  (after fixing the cause)")
     elif got.refused:
@@ -164,6 +168,10 @@ def _failed_pages(merged: Merged) -> int:
 def _documents(merged: Merged) -> str:
     unreadable = f", {len(merged.problems):,} of them unreadable" if merged.problems else ""
     return f"{counted(merged.documents, 'document')}{unreadable}"
+
+
+def print_warning(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _problem(message: str) -> None:

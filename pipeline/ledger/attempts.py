@@ -99,6 +99,15 @@ class Attempts:
         )
         return {AttemptId(*row[:4]).custom_id: OpenAttempt(*row[4:]) for row in self._db.all(query, batch)}
 
+    def any_answered_like(self, batch: int) -> bool:
+        """Whether any question with the recipe of this batch's questions was answered."""
+        query = (
+            "SELECT 1 FROM attempt JOIN ask USING (key, process, generation) WHERE outcome = 'ok' AND recipe IN"
+            " (SELECT recipe FROM ask JOIN attempt AS sent USING (key, process, generation) WHERE sent.batch = ?)"
+            " LIMIT 1"
+        )
+        return self._db.exists(query, batch)
+
     def wanted_in_batch(self, batch: int) -> set[str]:
         """The custom ids of a batch's open attempts that some page still asks and that have no answer yet."""
         query = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import WorkspaceError
 
-VERSION = 5
+VERSION = 6
 WAL_TRIES = 100  # for 5 seconds, while other commands create the same file
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
@@ -71,6 +71,13 @@ CREATE INDEX ask_without_span ON ask (process, source) WHERE span_start IS NULL;
 """
 # Version 4 did not store what was found. workflow/merge.py fills it in.
 _FROM_VERSION_4 = "ALTER TABLE merged ADD COLUMN found TEXT"
+# Version 5 believed any reply, and could record a batch or a file without an id.
+_FROM_VERSION_5 = """
+UPDATE batch SET state = 'creating', batch_id = NULL
+    WHERE state = 'submitted' AND coalesce(batch_id, '') IN ('', 'None');
+UPDATE batch SET state = 'written', file_id = NULL
+    WHERE state IN ('uploaded', 'creating') AND coalesce(file_id, '') IN ('', 'None');
+"""
 
 
 class Database:
@@ -116,13 +123,14 @@ class Database:
         version, is_new = self._version(), not self.exists("SELECT 1 FROM sqlite_master LIMIT 1")
         if version == VERSION:
             return
-        if not is_new and version not in (3, 4):
+        if not is_new and version not in (3, 4, 5):
             raise WorkspaceError(
                 f"{self._path} was written by another version of this program: set OUTPUT_DIR to a new folder, or use "
                 "that version."
             )
-        conversions = {3: f"{_FROM_VERSION_3};{_FROM_VERSION_4}", 4: _FROM_VERSION_4}
-        for statement in (_SCHEMA if is_new else conversions[version]).split(";"):
+        conversions = {3: _FROM_VERSION_3, 4: _FROM_VERSION_4, 5: _FROM_VERSION_5}
+        steps = [_SCHEMA] if is_new else [step for older, step in conversions.items() if older >= version]
+        for statement in (statement for step in steps for statement in step.split(";")):
             self.run(statement)
         self.run(f"PRAGMA user_version={VERSION}")
 

@@ -12,7 +12,7 @@ State = Literal["answered", "in_progress", "to_send", "given_up"]
 NOT_COUNTED = ("expired", "cancelled", "missing")
 # How often a request is repeated after each kind of outcome. A larger budget or a second sample may help; a third
 # rarely does.
-REPEATS = {"truncated": 1, "invalid_json": 1, "invalid_answer": 1, "refused": 1, "content_filter": 0}
+REPEATS = {"truncated": 1, "invalid_json": 1, "invalid_answer": 1, "refused": 1, "too_long": 1, "content_filter": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,11 @@ class BatchProvider(ABC):
         """Raises ConfigError if something is missing that is needed to send requests, such as a key."""
 
     @abstractmethod
-    def probe(self, body: dict[str, Any]) -> None:
-        """Send one cheap request to find out whether `body` would be refused. Raises ProviderError if it would."""
+    def probe(self, body: dict[str, Any]) -> str | None:
+        """Send one cheap request to find out whether `body` would be refused: a sentence if it was, or None.
+
+        It is never stricter than a batch: only what would also stop the batch is raised, as ProviderError.
+        """
 
     @abstractmethod
     def upload(self, path: Path) -> str:
@@ -155,8 +158,8 @@ class BatchProvider(ABC):
         """All batches that this key can see, newest first."""
 
     @abstractmethod
-    def size(self, file_id: str) -> int:
-        """Size in bytes of a file at the provider. Raises UnknownBatchError if it does not exist."""
+    def size(self, file_id: str) -> int | None:
+        """Size of a file at the provider in bytes, None if it does not say. Raises UnknownBatchError."""
 
     @abstractmethod
     def delete(self, file_id: str) -> None:

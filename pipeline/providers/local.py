@@ -105,7 +105,7 @@ class LocalProvider(BatchProvider):
     def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
         return row.get("custom_id"), outcome_of(row)
 
-    def probe(self, body: dict[str, Any]) -> None:
+    def probe(self, body: dict[str, Any]) -> str | None:
         """Raises ProviderError if the server at LOCAL_BASE_URL refuses a small request."""
         if self._config.local_base_url:
             with self._completer("") as complete:
@@ -113,6 +113,7 @@ class LocalProvider(BatchProvider):
             if 400 <= status < 500 and status != 429:
                 said = json.dumps(reply.get("error", reply))[:300]
                 raise ProviderError(f"{self.base_url} refused the request: check LOCAL_MODEL. It replied: {said}")
+        return None
 
     def upload(self, path: Path) -> str:
         return path.relative_to(self._workspace.root).as_posix()

@@ -1,9 +1,10 @@
-"""The OpenAI Batch API, and every server that implements it. The only module that imports the client library."""
+"""The OpenAI Batch API, and every server that implements it. Only here the client library is called."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,14 +13,16 @@ import httpx2
 import openai
 from openai import OpenAI
 from openai.pagination import SyncCursorPage
-from openai.types import Batch
+from openai.types import Batch, FileObject
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import OPENAI_URL, Config
 from pipeline.errors import ConfigError, ProviderError, UnknownBatchError, UnreachableError, UnsettledError
 from pipeline.files import replacing
+from pipeline.notice import noticed
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
 from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
+from pipeline.providers.openai_replies import UnexpectedReplyError, with_id
 from pipeline.records import Outcome, storable
 from pipeline.workspace import Workspace
 
@@ -29,7 +32,16 @@ LIST_WAITS = RETRY_WAITS[:4]  # a list may be a few seconds behind
 CHAT_WAITS = RETRY_WAITS[:3]
 LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 CREATE_TIMEOUT = 60.0  # seconds; then the list of batches shows whether the batch was created
+SILENCE = httpx2.Timeout(60.0, connect=15.0)  # seconds without a byte from the server
+UPLOAD_SILENCE = httpx2.Timeout(300.0, connect=15.0)  # some servers read the whole file before they reply
+MAX_TIMEOUTS = 2  # a server that was silent twice is not asked again
+NOTICE_AFTER = 20.0  # seconds; then the user is shown what is waited for
+FILE_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # seconds between looks at a file that the server still reads
+MAX_PAGES = 10_000  # of the list of batches
 PROBE_TOKENS = 16  # the smallest limit that all models accept
+_FILE_NOT_READY = re.compile(r"find.*file|file.*(?:pending|not processed|not in the state|not ready)", re.I | re.S)
+# What a test request with few tokens is short of, and a batch is not.
+_TOO_FEW_TOKENS = re.compile(r"(?:max_(?:completion_)?tokens|output limit).*(?:reached|exceeded|too (?:low|small))", re.I)
 BLOCK = 1 << 20  # bytes of a download that are written at a time
 LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 # What the client raises if something other than the API answers: a login page, or incomplete JSON.
@@ -44,7 +56,9 @@ def make_client(config: Config, max_retries: int = len(RETRY_WAITS)) -> OpenAI:
             "OPENAI_API_KEY is not set: put it in .env (copy .env.example), or set PROVIDER: local in config.yaml to "
             "try everything without a key."
         )
-    return OpenAI(api_key=config.openai_api_key, base_url=config.openai_base_url, max_retries=max_retries)
+    return OpenAI(
+        api_key=config.openai_api_key, base_url=config.openai_base_url, max_retries=max_retries, timeout=SILENCE
+    )
 
 
 def list_batches(client: OpenAI) -> list[dict[str, Any]]:
@@ -53,7 +67,7 @@ def list_batches(client: OpenAI) -> list[dict[str, Any]]:
     For notebooks; no command uses it.
     """
     fields = ("id", "status", "created", "done", "total", "failed")
-    infos = (_info(batch) for batch in client.batches.list(limit=100))
+    infos = (info for page in _pages(client, lambda get_page: get_page()) for info in page)
     return [{name: getattr(info, name) for name in fields} for info in infos]
 
 
@@ -85,26 +99,61 @@ class OpenAIProvider(BatchProvider):
     def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
         return row.get("custom_id"), outcome_of(row)
 
-    def probe(self, body: dict[str, Any]) -> None:
+    def probe(self, body: dict[str, Any]) -> str | None:
         """One synchronous request for a few tokens. The answer is discarded. Servers without this route pass."""
-        small = body | {name: PROBE_TOKENS for name in BUDGETS if name in body}
+        budgets = [name for name in BUDGETS if name in body] or BUDGETS[:1]  # never a complete answer
+        small = body | dict.fromkeys(budgets, PROBE_TOKENS)
 
         def post() -> object:
             return self._client.post("/chat/completions", body=small, cast_to=object)
 
         try:
-            _with_retries(post, PROBE_WAITS, self._clock)
+            with self._noticed("a test request"):
+                _with_retries(post, PROBE_WAITS, self._clock)
+        except openai.AuthenticationError as error:
+            raise self._translated(error) from None
         except openai.APIStatusError as error:
             no_such_route = error.status_code in (404, 405, 501) and error.code != "model_not_found"
-            temporary = _is_temporary(error) and error.status_code != 409
-            if not (no_such_route or temporary):
+            if no_such_route or _is_temporary(error) or _TOO_FEW_TOKENS.search(str(error.message)):
+                return None
+            if error.code == "insufficient_quota" or (error.code == "model_not_found" and self._lacks(body["model"])):
                 raise self._translated(error) from None
+            return str(self._translated(error))
         except openai.OpenAIError as error:
             raise self._translated(error) from None
+        return None
+
+    def _lacks(self, model: str) -> bool:
+        """Whether the server says that it has no such model at all. Some have models for batches only."""
+        try:
+            self._client.models.retrieve(model)
+        except openai.NotFoundError as error:
+            return error.code == "model_not_found"
+        except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY):
+            return False
+        return False
 
     def upload(self, path: Path) -> str:
         purpose = cast(Any, self._config.file_purpose)
-        return str(self._call(lambda: self._client.files.create(file=path, purpose=purpose).id))
+        client = self._client.with_options(timeout=UPLOAD_SILENCE)
+
+        def once() -> FileObject:
+            return with_id(client.files.create(file=path, purpose=purpose), self.base_url)
+
+        file = self._call(once, f"the upload of {path.name}")
+        self._wait_until_read(file)
+        return file.id
+
+    def _wait_until_read(self, file: FileObject) -> None:
+        """Some providers read an uploaded file first, and refuse a batch of it until then."""
+        for wait in FILE_WAITS:
+            if str(file.status).lower() not in ("pending", "running", "uploading"):
+                return
+            self._clock.sleep(wait)
+            file = self._call(partial(self._file, file.id), f"the uploaded file {file.id}")
+
+    def _file(self, file_id: str) -> FileObject:
+        return with_id(self._client.files.retrieve(file_id), self.base_url, file_id)
 
     def create(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
         """A repeated create would be a second batch and a second bill.
@@ -132,7 +181,13 @@ class OpenAIProvider(BatchProvider):
             completion_window=cast(Any, self._config.completion_window),
             metadata=metadata,
         )
-        return _info(batch)
+        info = self._info(batch)
+        if info.input_file_id not in (None, file_id):  # a redirect may lead to any other page of the server
+            raise UnexpectedReplyError(f"the reply is about {info.input_file_id}")
+        return info
+
+    def _info(self, batch: Batch, batch_id: str | None = None) -> BatchInfo:
+        return _info(with_id(batch, self.base_url, batch_id))
 
     def _find_created(self, file_id: str, doubt: Exception) -> BatchInfo:
         """The batch of an uploaded file, after it became unclear whether there is one. Raises UnsettledError."""
@@ -150,7 +205,10 @@ class OpenAIProvider(BatchProvider):
         return next((info for info in self.list() if info.input_file_id == file_id), None)
 
     def status(self, batch_id: str) -> BatchInfo:
-        return self._call(lambda: _info(self._client.batches.retrieve(batch_id)), self._unknown(batch_id))
+        def once() -> BatchInfo:
+            return self._info(self._client.batches.retrieve(batch_id), batch_id)
+
+        return self._call(once, f"the status of {batch_id}", self._unknown(batch_id))
 
     def _unknown(self, batch_id: str) -> UnknownBatchError:
         return UnknownBatchError(
@@ -161,7 +219,7 @@ class OpenAIProvider(BatchProvider):
     def cancel(self, batch_id: str) -> BatchInfo:
         try:
             # Not repeated after a 409, which says that the batch has ended or is about to.
-            return _info(self._client.batches.cancel(batch_id))
+            return self._info(self._client.batches.cancel(batch_id), batch_id)
         except (openai.ConflictError, openai.BadRequestError):
             return self.status(batch_id)
         except openai.NotFoundError:
@@ -169,19 +227,21 @@ class OpenAIProvider(BatchProvider):
         except (openai.OpenAIError, *UNEXPECTED_REPLY) as error:
             raise self._translated(error) from None
 
-    def size(self, file_id: str) -> int:
+    def size(self, file_id: str) -> int | None:
         unknown = UnknownBatchError(f"{self.base_url} does not know file {file_id}.")
-        return int(self._call(lambda: self._client.files.retrieve(file_id).bytes, unknown))
+
+        def once() -> int | None:
+            return _count(self._file(file_id).bytes)
+
+        return self._call(once, f"the size of {file_id}", unknown)
 
     def delete(self, file_id: str) -> None:
-        self._call(lambda: self._client.files.delete(file_id))
+        self._call(lambda: self._client.files.delete(file_id), f"deleting {file_id}")
 
     def list(self) -> Iterator[BatchInfo]:
-        get_page: Callable[[], SyncCursorPage[Batch]] | None = partial(self._client.batches.list, limit=100)
-        while get_page:
-            # A page is complete before the first batch is used, so that an error cannot look like the end of the list.
-            infos, get_page = self._call(partial(_read_page, get_page))
-            yield from infos
+        # A page is complete before the first batch is used, so that an error cannot look like the end of the list.
+        for page in _pages(self._client, lambda get_page: self._call(get_page, "the list of batches")):
+            yield from page
 
     def download(self, file_id: str, path: Path) -> None:
         """A connection that breaks in the middle starts the download again."""
@@ -192,16 +252,27 @@ class OpenAIProvider(BatchProvider):
                 for block in response.iter_bytes(BLOCK):
                     file.write(block)
 
-        self._call(once, gone)
+        self._call(once, f"the download of {file_id}", gone)
 
-    def _call(self, function: Callable[[], Result], unknown: ProviderError | None = None) -> Result:
-        """Call the server, with retries. Errors are raised as ours; `unknown` is raised for a 404."""
+    def _call(self, function: Callable[[], Result], what: str, unknown: ProviderError | None = None) -> Result:
+        """Call the server, with retries. `what`: what the user is shown after a while.
+
+        Errors are raised as ours. `unknown` is raised for a 404. With it, the call is about one batch or file, so any
+        other strange reply is an UnreachableError: it says nothing about the other batches.
+        """
         try:
-            return _with_retries(function, RETRY_WAITS, self._clock)
+            with self._noticed(what):
+                return _with_retries(function, RETRY_WAITS, self._clock)
         except openai.NotFoundError as error:
             raise unknown or self._translated(error) from None
-        except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY) as error:
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self._translated(error) from None
+        except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY) as error:
+            translated = self._translated(error)
+            raise UnreachableError(str(translated)) if unknown else translated from None
+
+    def _noticed(self, what: str) -> AbstractContextManager[None]:
+        return noticed(f"Still waiting for {self.base_url}: {what}.", NOTICE_AFTER)
 
     def _translated(self, error: Exception) -> ProviderError:
         """The client's error as ours, without the key."""
@@ -235,11 +306,13 @@ def chat_completer(base_url: str, clock: Clock) -> Iterator[Callable[[dict[str, 
 
 def _with_retries(function: Callable[[], Result], waits: Sequence[float], clock: Clock) -> Result:
     """The result of `function`, which is repeated after temporary errors. Raises the last one."""
+    timeouts = 0
     for wait in waits:
         try:
             return function()
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            if not _is_temporary(error):
+            timeouts += isinstance(error, openai.APITimeoutError | httpx2.TimeoutException)
+            if not _is_temporary(error) or timeouts >= MAX_TIMEOUTS:
                 raise
             clock.sleep(max(wait, _retry_after(error)))
     return function()
@@ -267,9 +340,8 @@ def _not_now(error: openai.APIStatusError) -> bool:
     """Whether the batch was certainly not created, and creating it may succeed in a few seconds."""
     if error.status_code in (429, 503):
         return error.code != "insufficient_quota"
-    said = str(error.message).lower()
-    # A file that was just uploaded may not be known everywhere yet.
-    return error.status_code in (400, 404) and "find" in said and "file" in said
+    # A file that was just uploaded may not be known everywhere yet, or is still being read.
+    return error.status_code in (400, 404) and bool(_FILE_NOT_READY.search(str(error.message)))
 
 
 def _retry_after(error: Exception) -> float:
@@ -280,12 +352,34 @@ def _retry_after(error: Exception) -> float:
     return min(float(value), LONGEST_WAIT) if value.replace(".", "", 1).isdecimal() else 0.0
 
 
-def _read_page(
-    get_page: Callable[[], SyncCursorPage[Batch]],
-) -> tuple[list[BatchInfo], Callable[[], SyncCursorPage[Batch]] | None]:
+_Page = tuple[list[BatchInfo], Callable[[], SyncCursorPage[Batch]] | None]
+
+
+def _pages(client: OpenAI, call: Callable[[Callable[[], _Page]], _Page]) -> Iterator[list[BatchInfo]]:
+    """The pages of the list of batches, each fetched through `call`.
+
+    Some lists say that there is more for ever, so a page without a batch that is new is the last one.
+    """
+    seen: set[str] = set()
+    get_page: Callable[[], SyncCursorPage[Batch]] | None = partial(client.batches.list, limit=100)
+    for _ in range(MAX_PAGES):
+        if get_page is None:
+            return
+        infos, get_page = call(partial(_read_page, get_page))
+        new = [info for info in infos if info.id not in seen]
+        if not new:
+            return
+        seen.update(info.id for info in new)
+        yield new
+
+
+def _read_page(get_page: Callable[[], SyncCursorPage[Batch]]) -> _Page:
     """(the batches on a page of the list, how to get the next page)."""
     page = get_page()
-    return [_info(batch) for batch in page.data], page.get_next_page if page.has_next_page() else None
+    if not isinstance(page.data, list):
+        raise UnexpectedReplyError("the reply is not a list of batches")
+    infos = [_info(with_id(batch, "")) for batch in page.data]
+    return infos, page.get_next_page if page.has_next_page() else None
 
 
 def _info(batch: Batch) -> BatchInfo:

@@ -13,7 +13,10 @@ BUDGETS = ("max_completion_tokens", "max_tokens")  # the parameters that limit o
 _PLACE_OF_CONTENT = "\0"  # a prompt or a schema cannot contain it
 MAX_TOKENS = 10**12  # in one answer; a larger number is an error of the server
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found")
-_ENDINGS: dict[str, OutcomeKind] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
+_ABOUT_THE_PAGE = ("messages", "prompt", "input")  # parameters that differ from page to page
+_ENDINGS: dict[str, OutcomeKind] = {
+    "batch_expired": "expired", "batch_cancelled": "cancelled", "content_filter": "content_filter",
+}  # fmt: skip
 
 
 class ChatRequests(RequestFormat):
@@ -53,10 +56,10 @@ class ChatRequests(RequestFormat):
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
     """The outcome in one row of an output or error file. Servers put errors in different places."""
     error = row.get("error")
-    if error:
-        return _failed(error, None)
     response = _mapping(row.get("response"))
     status = response.get("status_code")
+    if error:
+        return _failed(error, status if isinstance(status, int) and status >= 400 else None)
     body = _mapping(response.get("body"))
     if (isinstance(status, int) and status >= 400) or (body.get("error") and not body.get("choices")):
         return _failed(body.get("error") or body, status)
@@ -70,12 +73,14 @@ def _answered(body: Mapping[str, Any]) -> Outcome:
     content = message.get("content")
     kind, note = _kind(choice.get("finish_reason"), message.get("refusal"), content)
     usage = _mapping(body.get("usage"))
+    details = _mapping(usage.get("prompt_tokens_details"))
     return Outcome(
         kind=kind,
         content=storable(content) if isinstance(content, str) else None,
         message=note,
         prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
+        cached_tokens=_count(details, "cached_tokens"),
+        written_tokens=_count(usage, "cache_write_tokens") or _count(details, "cache_write_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         reasoning_tokens=_count(_mapping(usage.get("completion_tokens_details")), "reasoning_tokens"),
     )
@@ -95,20 +100,23 @@ def _kind(finish: object, refusal: object, content: object) -> tuple[OutcomeKind
 
 def _failed(error: object, status: int | None) -> Outcome:
     details = _mapping(error)
+    details = _mapping(details.get("error")) or details  # some servers wrap the error once more
     code = details.get("code") or details.get("type")
     message = details.get("message") or (error if isinstance(error, str) else json.dumps(error))
     kind = _ENDINGS.get(str(code), "api_error")
-    refused = _parameter(details) if status in (None, 400, 422) else None
+    refused = _parameter(details, status) if kind == "api_error" else None
     text = storable(str(message))[:500]
     return Outcome(kind=kind, code=storable(str(status or code or "unknown")), message=text, parameter=refused)
 
 
-def _parameter(error: Mapping[str, Any]) -> str | None:
-    """The refused parameter, if it is one that all requests have in common."""
-    name, code = str(error.get("param") or ""), str(error.get("code") or "")
-    if name.startswith("messages") or code == "context_length_exceeded":
-        return None  # it is about this page
-    return storable(name) or (code if code in _PARAMETER_CODES else None)
+def _parameter(error: Mapping[str, Any], status: int | None) -> str | None:
+    """What was refused, if all requests may have it in common. Whether they do is decided when all rows are known."""
+    name, code = storable(str(error.get("param") or "")), storable(str(error.get("code") or ""))
+    if name.startswith(_ABOUT_THE_PAGE) or code == "context_length_exceeded":
+        return None
+    if status in (400, 404, 422):
+        return name or code or "the request"
+    return (name or code) if status is None and code in _PARAMETER_CODES else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -93,6 +93,10 @@ class Stage(ABC):
     def validate(self, answer: Any, expects: int) -> None:  # noqa: B027 - most stages check something, not all
         """Raises InvalidAnswer if the answer does not cover the `expects` datasets of the question."""
 
+    def mentions_in(self, answer: Any) -> int:
+        """How many mentions the answer adds to the page."""
+        return 0
+
     # What all stages have in common
 
     @property

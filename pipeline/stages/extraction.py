@@ -75,6 +75,9 @@ class Extraction(Stage):
     def content(self, chunk: Chunk) -> str:
         return page_block(chunk)
 
+    def mentions_in(self, answer: ExtractionAnswer) -> int:
+        return sum(len(passage.datasets) for passage in answer.data_mentions)
+
     def validate(self, answer: ExtractionAnswer, expects: int) -> None:
         """The classes must be given. A text that is missing is null: the request may be older than the field."""
         for dataset in (dataset for passage in answer.data_mentions for dataset in passage.datasets):

@@ -34,7 +34,7 @@ class Report:
 
     `blocked`: pages that the previous stage has not answered yet. `sent`: requests, and `batches` that they were sent
     in. `waiting`: batches that were not sent because the queue is full, or because of `held`. `open`: batches that were
-    submitted and are not collected.
+    submitted and are not collected. `unsettled`: a sentence for each submission that may or may not have succeeded.
     """
 
     plan: Plan = field(default_factory=Plan)
@@ -44,6 +44,7 @@ class Report:
     waiting: int = 0
     open: int = 0
     held: str | None = None
+    unsettled: list[str] = field(default_factory=list)
     collected: Collected = field(default_factory=Collected)
     merged: Merged = field(default_factory=Merged)
 
@@ -56,7 +57,7 @@ class Report:
     def must_stop(self) -> bool:
         """Whether the user has to do something before the next stage makes sense."""
         got = self.collected
-        return bool(self.rejected or got.unknown or got.unreachable or got.no_room)
+        return bool(self.rejected or self.unsettled or got.unknown or got.unreachable or got.no_room)
 
     @property
     def needs_attention(self) -> bool:

@@ -21,13 +21,14 @@ from pipeline.workflow.upgrade import upgrade_asks
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the user asked for. `announce` is shown the price before anything is sent.
+    """What the user asked for. `announce` is shown the price before anything is sent, `warn` what may go wrong.
 
     `yes`: answered pages may be asked again. `dry_run`: only show the price. `again`: ask again without a change, `all`
     or only `failed` questions.
     """
 
     announce: Callable[[Quote], object]
+    warn: Callable[[str], object]
     selection: Selection = field(default_factory=Selection)
     yes: bool = False
     dry_run: bool = False
@@ -76,7 +77,9 @@ def _agree(run: StageRun, made: Plan, options: RunOptions) -> bool:
         return False
     check_consent(quoted, options.yes)
     if made.first:
-        run.provider.probe(run.requests.format.body(made.first.content, made.first.expects))
+        doubt = run.provider.probe(run.requests.format.body(made.first.content, made.first.expects))
+        if doubt:
+            options.warn(f"A test request was refused, and the batch may be too, which would cost nothing. {doubt}")
     return True
 
 
@@ -88,13 +91,14 @@ def submit_waiting(run: StageRun, report: Report) -> int:
     requests = sum(batch.requests for batch in run.unsent())
     title = f"Submitting {run.process}"
     with tqdm(total=requests, desc=title, unit=" requests", disable=None, leave=False) as bar:
-        started = submit(run, bar.update)
-    report.batches += len(started)
-    report.sent += sum(batch.requests for batch in started)
-    return len(started)
+        made = submit(run, bar.update)
+    report.batches += len(made.started)
+    report.sent += sum(batch.requests for batch in made.started)
+    report.unsettled = made.unsettled
+    return len(made.started)
 
 
 def count_open(run: StageRun, report: Report) -> None:
     """Count the batches that wait and those that were submitted."""
-    report.waiting = len(run.unsent())
+    report.waiting = sum(batch.state != "creating" for batch in run.unsent())
     report.open = len(run.batches("submitted"))

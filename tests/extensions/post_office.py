@@ -60,8 +60,8 @@ class PostOffice(BatchProvider):
     def check_ready(self) -> None:
         self._folder.mkdir(exist_ok=True)
 
-    def probe(self, body: dict[str, Any]) -> None:
-        pass
+    def probe(self, body: dict[str, Any]) -> str | None:
+        return None
 
     def upload(self, path: Path) -> str:
         name = f"{path.parent.name}-{path.name}"

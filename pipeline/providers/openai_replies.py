@@ -1,0 +1,63 @@
+"""What a reply must have before it is believed. Servers and proxies answer 200 with anything.
+
+The client library builds its objects from any JSON, so an error with the status 200 looks like a batch without an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import httpx2
+import openai
+
+Reply = TypeVar("Reply")
+
+_CLASSES: dict[int, type[openai.APIStatusError]] = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    409: openai.ConflictError,
+    422: openai.UnprocessableEntityError,
+    429: openai.RateLimitError,
+}
+# Error codes that are words, as a part of them, and the status that usually goes with them.
+_WORDS = {"rate_limit": 429, "quota": 429, "not_found": 404, "api_key": 401, "server": 500, "internal": 500}
+
+
+class UnexpectedReplyError(ValueError):
+    """The reply has nothing that the next step needs, and no error of the API either."""
+
+
+def with_id(reply: Reply, url: str, expected: str | None = None) -> Reply:
+    """`reply`, if it has an id, which must be `expected` if that is given.
+
+    Raises the client's error for an error of the API that was sent with the status 200, UnexpectedReplyError for
+    anything else.
+    """
+    found = getattr(reply, "id", None)
+    if isinstance(found, str) and found.strip() and expected in (None, found):
+        return reply
+    error = getattr(reply, "error", None)
+    if found is None and isinstance(error, Mapping) and error:
+        raise status_error(error, url)
+    raise UnexpectedReplyError(f"the reply has the id {found!r}")
+
+
+def status_error(error: Mapping[str, Any], url: str) -> openai.APIStatusError:
+    """The client's error for an error in the API's own format, whatever status it was sent with."""
+    status = _status(error)
+    response = httpx2.Response(status, request=httpx2.Request("GET", url))
+    kind = _CLASSES.get(status, openai.InternalServerError if status >= 500 else openai.APIStatusError)
+    return kind(str(error.get("message") or error), response=response, body=dict(error))
+
+
+def _status(error: Mapping[str, Any]) -> int:
+    """The HTTP status that the error means: a number in it, or else what its code or type says."""
+    for name in ("status", "status_code", "code"):
+        text = str(error.get(name))
+        if text.isascii() and text.isdigit() and 400 <= int(text) <= 599:
+            return int(text)
+    said = f"{error.get('code')} {error.get('type')}".lower()
+    return next((status for word, status in _WORDS.items() if word in said), 400)
