@@ -484,6 +484,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         headers = {"Content-Type": "application/octet-stream" if raw else "application/json"}
         headers |= {"Content-Length": str(len(content)), "x-request-id": uuid.uuid4().hex, **reply.headers}
+        if not headers["Content-Length"]:  # the end of the connection is the end of the reply
+            del headers["Content-Length"]
+            self.close_connection = True
         if reply.cut != 0:
             self.send_response(reply.status)
             for name, value in headers.items():

@@ -397,6 +397,144 @@ def create_gateway_error_after_creating(server: Server, times: int = 1) -> None:
 
 
 @_fault
+def create_gets_another_reply(server: Server, times: int = 3) -> None:
+    """The first creates are handled. The replies, with the status 200: an error, a page of HTML, a list of batches."""
+    error = {"error": {"message": "The server had an error.", "type": "server_error", "param": None, "code": None}}
+    html = Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    replies = itertools.cycle([Reply(200, error), html, Reply(302, b"", {"Location": "/v1/batches"})])
+    _lose_creates(server, times, lambda: next(replies))
+
+
+@_fault
+def create_is_refused_with_status_200(server: Server, times: int = 2) -> None:
+    """The first creates are not handled. Their reply is an error with the status 200."""
+    numbers = itertools.count()
+    reply = _error(200, "Rate limit reached. Please try again.", "requests", "rate_limit_exceeded")
+    _change_request(server, lambda request: reply if _is(request, CREATE) and next(numbers) < times else None)
+
+
+@_fault
+def upload_without_an_id(server: Server, times: int = 1) -> None:
+    """The first uploads are handled, but their replies have no id."""
+    numbers = itertools.count()
+
+    def change(request: Request, reply: Reply) -> Reply:
+        is_meant = _is(request, UPLOAD) and reply.status == 200 and next(numbers) < times
+        return Reply(200, {"object": "file"}) if is_meant else reply
+
+    _change_reply(server, change)
+
+
+def _change_downloads(server: Server, times: int, change: Callable[[bytes], Reply]) -> None:
+    """The first downloads of each result file get another reply."""
+    asked: Counter[str] = Counter()
+
+    def changed(request: Request, reply: Reply) -> Reply:
+        if not request.path.endswith("/content") or reply.status != 200 or not isinstance(reply.body, bytes):
+            return reply
+        asked[request.path] += 1
+        return change(reply.body) if asked[request.path] <= times else reply
+
+    _change_reply(server, changed)
+
+
+@_fault
+def page_instead_of_a_file(server: Server, times: int = 2) -> None:
+    """The first downloads of a file get a page of HTML, with the status 200."""
+    _change_downloads(
+        server, times, lambda body: Reply(200, b"<html>\n<p>Sign in</p></html>\n", {"Content-Type": "text/html"})
+    )
+
+
+@_fault
+def empty_download(server: Server, times: int = 2) -> None:
+    """The first downloads of a file are empty."""
+    _change_downloads(server, times, lambda body: Reply(200, b""))
+
+
+@_fault
+def half_a_download(server: Server, times: int = 2) -> None:
+    """The first downloads of a file end in the middle of it, with a Content-Length that agrees."""
+    _change_downloads(server, times, lambda body: Reply(200, body[: len(body) // 2]))
+
+
+@_fault
+def half_a_download_without_length(server: Server, times: int = 2) -> None:
+    """The first downloads of a file end after some of its lines, without Content-Length."""
+
+    def half(body: bytes) -> Reply:
+        lines = body.splitlines(keepends=True)
+        return Reply(200, b"".join(lines[: len(lines) // 2]), {"Content-Length": ""})
+
+    _change_downloads(server, times, half)
+
+
+@_fault
+def half_a_download_of_unknown_size(server: Server, times: int = 2) -> None:
+    """The same, and the server does not know the sizes of files."""
+
+    def hide(request: Request, reply: Reply) -> Reply:
+        is_file = request.method == "GET" and request.path.startswith("/v1/files/") and isinstance(reply.body, dict)
+        return replace(reply, body=reply.body | {"bytes": 0}) if is_file and isinstance(reply.body, dict) else reply
+
+    _change_reply(server, hide)
+    half_a_download_without_length(server, times)
+
+
+@_fault
+def endless_list(server: Server) -> None:
+    """The list of batches always says that there is more, and then gives the same page. Some creates get a 504."""
+
+    def change(request: Request, reply: Reply) -> Reply:
+        is_list = request.method == "GET" and request.path == "/v1/batches" and isinstance(reply.body, dict)
+        return (
+            replace(reply, body=reply.body | {"has_more": True}) if is_list and isinstance(reply.body, dict) else reply
+        )
+
+    def first_page(request: Request) -> Reply | None:
+        if request.method == "GET" and request.path == "/v1/batches":
+            request.query.pop("after", None)
+        return None
+
+    _change_request(server, first_page)
+    _change_reply(server, change)
+    create_gateway_error_after_creating(server, times=2)
+
+
+@_fault
+def status_is_no_batch(server: Server, times: int = 2) -> None:
+    """The first times that a batch is asked for, the reply is a page of HTML, null, or another batch."""
+    asked: Counter[str] = Counter()
+    html = Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    replies = itertools.cycle(
+        [html, Reply(200, b"null", {"Content-Type": "application/json"}), Reply(200, {"id": "batch_x"})]
+    )
+
+    def change(request: Request, reply: Reply) -> Reply:
+        if request.method != "GET" or not request.path.startswith("/v1/batches/"):
+            return reply
+        asked[request.path] += 1
+        return next(replies) if asked[request.path] <= times else reply
+
+    _change_reply(server, change)
+
+
+@_fault
+def mute_for_a_while(server: Server, seconds: float = 90, times: int = 1) -> None:
+    """The first requests of each kind are handled, but their replies come too late."""
+    asked: Counter[tuple[str, int]] = Counter()
+
+    def late(request: Request, reply: Reply) -> Reply:
+        kind = request.method, request.path.count("/")
+        asked[kind] += 1
+        if asked[kind] <= times:
+            time.sleep(seconds)
+        return reply
+
+    _change_reply(server, late)
+
+
+@_fault
 def list_lags(server: Server, calls: int = 2) -> None:
     """A batch is missing in the list for so many calls. The first create gets a 504, so that it is searched for."""
     asked: Counter[str] = Counter()

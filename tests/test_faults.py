@@ -27,6 +27,7 @@ PAPERS, PAGES = 3, 4
 PERMANENT = {"error_null_status_400", "validation_failure"}
 SMALL: dict[str, Callable[[Server], None]] = {
     "create_times_out_after_creating": partial(server_faults.create_times_out_after_creating, seconds=0.6),
+    "mute_for_a_while": partial(server_faults.mute_for_a_while, seconds=0.6),
     "big_output": partial(server_faults.big_output, size=10_000_000),
 }
 
@@ -69,7 +70,13 @@ def test_nothing_is_lost_and_nothing_sent_twice(
 ) -> None:
     if name == "create_times_out_after_creating":
         monkeypatch.setattr("pipeline.providers.openai.CREATE_TIMEOUT", 0.3)
+    if name == "mute_for_a_while":
+        monkeypatch.setattr("pipeline.providers.openai.SILENCE", 0.3)
+        monkeypatch.setattr("pipeline.providers.openai.UPLOAD_SILENCE", 0.3)
+        monkeypatch.setattr("pipeline.providers.openai.CREATE_TIMEOUT", 0.3)
     SMALL.get(name, FAULTS[name])(server)
+    if name == "upload_without_an_id":
+        assert "does not reply like the OpenAI API" in papers.run(f"run_batch.py {EXTRACTION}", expect=1)
     for _ in range(3):
         papers.command(f"run_batch.py {EXTRACTION}")
         check(papers, server)

@@ -1,0 +1,230 @@
+"""Replies with the status 200 that are not what was asked for, and servers that are silent."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+import server_faults
+from conftest import Project
+from server import Reply, Request, Server
+from test_providers import is_create, replies
+
+from pipeline.notice import noticed
+from pipeline.providers.openai import list_batches
+
+RUN = "run_batch.py --process extraction"
+GET = "retrieve_results.py --process extraction"
+PAGE = "We use the Korvian Household Survey."
+
+
+@pytest.fixture
+def three(project: Project, server: Server) -> Project:
+    """Three pages, each in a batch of its own, that have ended."""
+    server.polls_to_complete = 0
+    project.configure(MAX_REQUESTS_PER_BATCH=1)
+    project.paper("a.pdf", *(f"{PAGE} {number}" for number in range(3)))
+    return project
+
+
+def statuses(project: Project) -> list[str]:
+    return list(project.document("extraction", "a")["page_status"].values())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, {"error": {"message": "No.", "type": "invalid_request_error", "code": None, "param": None}}),
+        Reply(200, {"error": {"message": "No.", "code": 400}}),
+        Reply(200, {"error": {"message": "No.", "code": "invalid_api_key"}}),
+    ],
+)
+def test_a_refusal_with_status_200_is_a_refusal(project: Project, server: Server, reply: Reply) -> None:
+    replies(server, is_create, reply)
+    project.paper("a.pdf", PAGE)
+    printed = project.run(RUN, expect=1)
+    assert "--resolve" not in printed and ("No." in printed or "refused the key" in printed)
+    project.run(f"{RUN} --wait")
+    assert statuses(project) == ["answered"] and set(server.seen.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"id": None}, {"id": ""}, {"object": "batch"}, {}, {"id": 7}, {"error": None}, {"error": "?"}, [], "ok", None],
+)
+def test_a_create_without_an_id_can_be_settled(three: Project, server: Server, body: object) -> None:
+    """No batch was created. The other batches are collected, and one --resolve is enough."""
+    three.run(f"{RUN} --pages 1")
+    text = Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    replies(server, is_create, text)
+    assert "--resolve 2 lost" in three.run(RUN, expect=3)
+    assert "1 ok" in three.run(GET, expect=3), "the first batch is not held up"
+    three.run(GET, expect=3)
+    assert statuses(three).count("answered") == 2, "nor is the third"
+    assert "--resolve 2" in three.run("batch_status.py", expect=3)
+    three.run("batch_status.py --resolve 2 lost")
+    three.run("run_batch.py --process all")
+    assert statuses(three) == ["answered"] * 3 and set(server.seen.values()) == {1}
+
+
+def test_states_that_older_versions_left_can_be_settled(three: Project, server: Server) -> None:
+    three.run(RUN)
+    three.run(GET)
+    three.paper("b.pdf", f"{PAGE} 4", f"{PAGE} 5")
+    server.before_request = lambda request: Reply(500, b"", cut=0) if is_create(request) else None
+    three.run(RUN, expect=3)
+    with sqlite3.connect(three.output / "ledger.sqlite") as ledger:
+        ledger.execute("UPDATE batch SET state = 'submitted', batch_id = NULL, status = 'none' WHERE id = 4")
+        ledger.execute("UPDATE batch SET state = 'uploaded', file_id = 'None' WHERE id = 5")
+        ledger.execute("PRAGMA user_version=5")
+    ledger.close()
+    server.behave()
+    assert "--resolve 4" in three.run(RUN, expect=3)
+    three.run("batch_status.py --resolve 4 lost")
+    three.run(f"{RUN} --wait")
+    assert [*three.document("extraction", "b")["page_status"].values()] == ["answered"] * 2
+    assert set(server.seen.values()) == {1}
+
+
+def test_one_batch_without_a_status_does_not_hold_up_the_others(three: Project, server: Server) -> None:
+    three.run(RUN)
+    first = next(iter(server.batches))
+    html = Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    server.before_request = lambda request: html if request.path.endswith(first) else None
+    assert "no reply" in three.run("batch_status.py", expect=4)
+    printed = three.run(GET, expect=3)
+    assert "2 ok" in printed and "does not reply like the OpenAI API" in printed
+    server.behave()
+    three.run(GET)
+    assert statuses(three) == ["answered"] * 3
+
+
+def broken_download(server: Server, change: object) -> None:
+    server_faults._change_downloads(server, 10**6, change)  # type: ignore[arg-type]
+
+
+def test_an_incomplete_download_is_never_paid_again(three: Project, server: Server) -> None:
+    """Whatever command is run, the answers are not asked again. Later stages do not run on nothing."""
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    three.run(RUN)
+    server_faults.half_a_download(server, times=10**6)
+    for _ in range(3):
+        assert "are incomplete" in three.run(GET, expect=1)
+    printed = three.run("run_batch.py --process all", expect=1)
+    assert "are incomplete" in printed and "--resolve 1 lost" in printed
+    assert sum(server.attempts.values()) == 3 and not (three.output / "judge").exists()
+    server.behave()
+    three.run(f"{GET} --wait")
+    assert statuses(three) == ["answered"] * 3 and set(server.attempts.values()) == {1}
+
+
+def test_a_half_written_file_on_disk_is_downloaded_again(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    three.run(RUN)
+    (batch_id,) = server.batches
+    path = three.output / "batches" / "extraction" / f"{batch_id}.output.jsonl"
+    content = server.files[server.batches[batch_id].info["output_file_id"]][1]
+    path.write_bytes(content[: len(content) // 3])
+    assert "3 ok" in three.run(GET)
+    assert path.read_bytes() == content and set(server.attempts.values()) == {1}
+
+
+def test_what_can_be_read_of_incomplete_results_is_kept(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    three.run(RUN)
+    server_faults.half_a_download_without_length(server, times=10**6)
+    three.run(GET, expect=1)
+    assert "answers that can be read were collected" in three.run("batch_status.py --resolve 1 lost")
+    server.behave()
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3
+    assert sorted(server.attempts.values()) == [1, 1, 1, 1, 1], "the two that could not be read were asked again"
+
+
+def test_complete_results_cannot_be_given_up(three: Project, server: Server) -> None:
+    three.run(RUN)
+    assert "is not lost" in three.run("batch_status.py --resolve 1 lost", expect=1)
+
+
+def test_a_list_that_never_ends_is_read_once(three: Project, server: Server, client: object) -> None:
+    three.run(RUN)
+    server_faults.endless_list(server)
+    assert [one["id"] for one in list_batches(client)] == [*server.batches][::-1]  # type: ignore[arg-type]
+
+
+def test_a_silent_server_is_given_up(project: Project, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two silences, not after eight. The user is shown what is waited for."""
+    monkeypatch.setattr("pipeline.providers.openai.SILENCE", 0.2)
+    monkeypatch.setattr("pipeline.providers.openai.NOTICE_AFTER", 0.1)
+    project.paper("a.pdf", PAGE)
+    project.run(RUN)
+
+    def mute(request: Request) -> Reply | None:
+        time.sleep(0.6)
+        return None
+
+    server.before_request = mute
+    before = len(server.requests)
+    printed = project.run(GET, expect=1)
+    assert f"Still waiting for {server.url}: the status of batch_" in printed
+    assert f"Cannot reach {server.url}" in printed
+    assert len(server.requests) - before == 2
+
+
+def test_the_notice_is_printed_once_and_only_if_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    with noticed("waiting", 5):
+        pass
+    with noticed("still waiting", 0.01):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "still waiting\n"
+
+
+@pytest.mark.parametrize("error", [{"param": "riots", "code": "odd"}, {"param": None, "code": None}])
+def test_a_page_that_is_refused_does_not_stop_the_others(
+    project: Project, server: Server, error: dict[str, str | None], tmp_path: Path
+) -> None:
+    """Evidence decides, not words: other pages were answered."""
+    usual = server.answer
+    server.answer = lambda body: (
+        (400, {"error": {"message": "not this", "type": "x", **error}}) if "riots" in str(body) else usual(body)
+    )
+    project.paper("a.pdf", PAGE, f"{PAGE} On riots.", f"{PAGE} 3")
+    printed = project.run("run_batch.py --process all", expect=3)
+    assert statuses(project) == ["answered", "failed:api_error", "answered"]
+    assert "Fix REQUEST_PARAMS" not in printed and (project.output / "reasoning" / "a.json").exists()
+    # Alone in a batch, it is refused like "all" requests of it. The model has answered others, so it is the page.
+    assert "Fix REQUEST_PARAMS" not in project.run(f"{RUN} --again failed --wait", expect=3)
+
+
+def test_the_same_refusal_of_all_requests_stops_the_run(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    server.answer = lambda body: (400, {"error": {"message": "never", "type": "x", "param": None, "code": None}})
+    printed = three.run("run_batch.py --process all", expect=3)
+    assert "3 requests were refused: never" in printed and not (three.output / "judge").exists()
+
+
+def test_an_endless_answer_is_not_sent_to_the_judge(project: Project, server: Server) -> None:
+    usual = server.answer
+
+    def answer(body: dict[str, object]) -> tuple[int, dict[str, object]]:
+        status, said = usual(body)
+        if said["choices"][0]["finish_reason"] == "length":  # the test request
+            return status, said
+        content = json.loads(said["choices"][0]["message"]["content"])
+        if "data_mentions" in content and "zebras" in str(body):
+            content["data_mentions"] *= 150
+        if "data_mentions" in content and "giraffes" in str(body):
+            content["data_mentions"][0]["mentioned_in"] *= 100_000
+        said["choices"][0]["message"]["content"] = json.dumps(content)
+        return status, said
+
+    server.answer = answer
+    project.paper("a.pdf", PAGE, f"{PAGE} On zebras.", f"{PAGE} On giraffes.")
+    printed = project.run("run_batch.py --process all", expect=3)
+    assert statuses(project) == ["answered", "failed:too_long", "failed:too_long"]
+    assert "2 pages of extraction failed" in printed
+    failures = (project.output / "failures" / "extraction.jsonl").read_text()
+    assert "150 mentions, more than MAX_MENTIONS_PER_PAGE allows" in failures
