@@ -175,14 +175,16 @@ class OpenAIProvider(BatchProvider):
         raise self._translated(refusal)
 
     def _create_once(self, file_id: str, metadata: dict[str, str]) -> BatchInfo:
-        batch = self._client.with_options(timeout=CREATE_TIMEOUT).batches.create(
-            input_file_id=file_id,
-            endpoint=cast(Any, self._config.batch_endpoint),
-            completion_window=cast(Any, self._config.completion_window),
-            metadata=metadata,
-        )
-        info = self._info(batch)
-        if info.input_file_id not in (None, file_id):  # a redirect may lead to any other page of the server
+        body = {
+            "input_file_id": file_id,
+            "endpoint": self._config.batch_endpoint,
+            "completion_window": self._config.completion_window,
+            "metadata": metadata,
+        }
+        # A redirect is not followed: an error of the page that it leads to says nothing about the batch.
+        options: Any = {"follow_redirects": False, "timeout": CREATE_TIMEOUT}
+        info = self._info(self._client.post("/batches", body=body, cast_to=Batch, options=options))
+        if info.input_file_id not in (None, file_id):
             raise UnexpectedReplyError(f"the reply is about {info.input_file_id}")
         return info
 
@@ -333,7 +335,9 @@ def _may_have_created(error: openai.APIStatusError) -> bool:
     """
     if error.status_code == 503:
         return not (isinstance(error.body, dict) and error.body.get("message"))
-    return error.status_code >= 500 or error.status_code in (408, 409)
+    not_handled = (307, 308)  # the same request should be sent elsewhere
+    redirected = 300 <= error.status_code < 400 and error.status_code not in not_handled
+    return redirected or error.status_code >= 500 or error.status_code in (408, 409)
 
 
 def _not_now(error: openai.APIStatusError) -> bool:
