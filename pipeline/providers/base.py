@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,6 +130,10 @@ class BatchProvider(ABC):
     @abstractmethod
     def probe(self, body: dict[str, Any]) -> None:
         """Send one cheap request to find out whether `body` would be refused. Raises ProviderError if it would."""
+
+    def shutdown_date(self, model: str) -> date | None:
+        """The day on which the provider stops serving a model, if it says so. Never raises an error."""
+        return None
 
     @abstractmethod
     def upload(self, path: Path) -> str:
