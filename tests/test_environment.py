@@ -22,9 +22,13 @@ from server import Reply, Request, Server
 from test_cli_errors import one_sentence
 
 from pipeline import load_config
+from pipeline.batches.session import Session
+from pipeline.batches.submit import write_batch_ids
+from pipeline.clock import SYSTEM_CLOCK
 from pipeline.config import OPENAI_URL, Config
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.providers.openai import make_client
+from pipeline.workspace import Workspace
 
 EXTRACT = "run_batch.py --process extraction"
 PAGE = "We use the Korvian Household Survey (KHS) here."
@@ -211,6 +215,34 @@ def test_any_bytes_as_settings(tmp_path: Path, content: bytes) -> None:
 def test_yaml_that_the_parser_has_no_error_for(project: Project, text: str) -> None:
     (project.folder / "config.yaml").write_text(text)
     assert "config.yaml" in one_sentence(project.run(EXTRACT, expect=1))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("added", [b"", b"\xff\xfe\xe9\n", b"\0\0\n", b"\xe9"])
+def test_a_list_of_batches_in_another_encoding(project: Project, server: Server, encoding: str, added: bytes) -> None:
+    project.paper("a.pdf", PAGE)
+    project.run(EXTRACT)
+    file = Workspace(project.output).batch_ids("extraction")
+    file.write_bytes(file.read_text().encode(encoding) + added)
+    saved = file.read_bytes()
+    project.paper("b.pdf", "We use the Korvian Wage Survey here.")
+    project.run(EXTRACT)
+    project.run("retrieve_results.py --process extraction --wait")
+    new = list(server.batches)[-1]
+    assert file.read_bytes().startswith(saved) and new.encode() in file.read_bytes()
+    # Nothing is added again and again.
+    before = file.read_bytes()
+    with Session(load_config(project.folder / "config.yaml"), "test", SYSTEM_CLOCK) as session:
+        write_batch_ids(session.stage_run("extraction"))
+    assert file.read_bytes() == before
+
+
+@FUZZED
+@given(content=st.binary(max_size=40))
+def test_any_bytes_as_list_of_batches(tmp_path: Path, content: bytes) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.batch_ids("judge").write_bytes(content)
+    assert all(name.isascii() and name for name in workspace.listed_batches("judge"))
 
 
 # Misspelled keys
