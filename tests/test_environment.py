@@ -437,6 +437,19 @@ def test_a_file_of_certificates_that_cannot_be_used(
     assert f"SSL_CERT_FILE names {file}" in error and problem in error
 
 
+# The input folder
+
+
+@pytest.mark.parametrize("line", [EXTRACT, "run_batch.py --check", f"{EXTRACT} --dry-run"])
+def test_a_missing_input_folder_is_created(project: Project, line: str) -> None:
+    project.input.rmdir()
+    error = one_sentence(project.run(line, expect=1))
+    assert str(project.input) in error and "is empty: put your PDFs there" in error
+    assert project.input.is_dir()
+    project.paper("a.pdf", PAGE)
+    project.run(line)
+
+
 # Code of users
 
 
