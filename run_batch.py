@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser, print_warning
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import FINAL, PROCESSES
 
@@ -63,7 +63,7 @@ def _main(options: argparse.Namespace, clock: Clock) -> int:
             return _check(session)
     pages = parse_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    run_options = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again)
+    run_options = RunOptions(print_quote, selection, options.yes, options.dry_run, options.again, print_warning)
     with open_session(options.config, f"run_batch.py --process {options.process}", clock) as session:
         if options.process != "all":
             return _stage(session, options.process, run_options, options.wait)[0]

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipeline.batches.submit import write_batch_ids
 from pipeline.clock import SYSTEM_CLOCK
 from pipeline.config import OPENAI_URL, Config
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.providers.openai import make_client
+from pipeline.providers.openai import OpenAIProvider, make_client
 from pipeline.workspace import Workspace
 
 EXTRACT = "run_batch.py --process extraction"
@@ -435,6 +436,70 @@ def test_a_file_of_certificates_that_cannot_be_used(
     error = one_sentence(paper.run(EXTRACT, expect=1))
     problem = "does not exist" if content is None else "no certificate in PEM format"
     assert f"SSL_CERT_FILE names {file}" in error and problem in error
+
+
+# The end of a model
+
+
+def ends(server: Server, day: object) -> None:
+    """The server announces the day on which it stops serving every model."""
+
+    def announce(request: Request, reply: Reply) -> Reply:
+        if isinstance(reply.body, dict) and request.path.startswith("/v1/models/"):
+            reply.body["shutdown_date"] = day
+        return reply
+
+    server.before_response = announce
+
+
+def in_days(days: int) -> str:
+    return (date.today() + timedelta(days)).isoformat()
+
+
+@pytest.mark.parametrize("days", [-400, -1, 0, 1, 45, 89])
+def test_a_model_that_ends_soon(paper: Project, server: Server, days: int) -> None:
+    ends(server, in_days(days))
+    assert "shutdown date" not in paper.run(f"{EXTRACT} --dry-run")
+    warnings = [line for line in paper.run(EXTRACT).splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert f"The shutdown date of gpt-4o-mini is {in_days(days)}" in warnings[0] and "MODEL" in warnings[0]
+    assert "shutdown date" not in paper.run(EXTRACT)  # nothing is sent
+
+
+@pytest.mark.parametrize("day", [None, in_days(92), in_days(1000), "soon", "", 5, ["2026-01-01"], "2026-13-01"])
+def test_a_model_that_does_not_end_soon(paper: Project, server: Server, day: object) -> None:
+    ends(server, day)
+    printed = paper.run(EXTRACT)
+    assert "warning" not in printed and "sent 1 request" in printed
+    assert server.requests.count(("GET", "/v1/models/gpt-4o-mini")) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(404, {"detail": "Not Found"}), Reply(500, b""), Reply(429, {}), Reply(200, b"<html>"), Reply(200, b"[]"),
+     Reply(200, {}), Reply(200, {}, cut=0)],
+)  # fmt: skip
+def test_a_server_that_does_not_describe_its_models(paper: Project, server: Server, reply: Reply) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> Reply | None:
+        if not request.path.startswith("/v1/models/"):
+            return None
+        asked.append(request.path)
+        return reply
+
+    server.before_request = answer
+    printed = paper.run(EXTRACT)
+    assert "sent 1 request" in printed and "warning" not in printed and len(asked) == 1
+
+
+def test_the_date_may_have_a_time(project: Project, server: Server) -> None:
+    ends(server, "2027-01-14T00:00:00Z")
+    config = load_config(project.folder / "config.yaml")
+    provider = OpenAIProvider(config, Workspace(project.output))
+    assert provider.shutdown_date("gpt-4o-mini") == date(2027, 1, 14)
+    assert provider.shutdown_date("") is None
+    provider.close()
 
 
 # The input folder
