@@ -32,7 +32,7 @@ from pipeline.env_file import intended_key, read_env_file
 from pipeline.errors import ConfigError
 from pipeline.network import unsendable
 from pipeline.processes import PROCESSES
-from pipeline.records import Specificity
+from pipeline.records import Specificity, storable
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
@@ -308,6 +308,8 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
 def _from_text(key: str, text: str) -> Any:
     """Environment values are text. Mappings and lists are written as YAML there."""
     kind = str(Config.model_fields[key.lower()].annotation)
+    if "Path" not in kind and key not in SECRETS and storable(text) != text:
+        raise ConfigError(f"The value of {key} contains bytes that are not UTF-8: set it again.")
     if "dict" not in kind and "set" not in kind:
         return text
     try:

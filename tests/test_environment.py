@@ -107,6 +107,22 @@ def test_ids_that_the_client_sends_as_well(
     assert name in error and "U+" in error
 
 
+def test_headers_that_the_client_sends_as_well(paper: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: …")
+    assert "OPENAI_CUSTOM_HEADERS" in one_sentence(paper.run(EXTRACT, expect=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MODEL", "gpt\udcff"), ("MODEL", "{extraction: gpt\udcff}"), ("PROVIDER", "\udce9"), ("PREFILTER", "\udce9")],
+)
+def test_bytes_in_a_variable_that_are_not_utf8(
+    paper: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert f"The value of {name} contains bytes that are not UTF-8" in one_sentence(paper.run(EXTRACT, expect=1))
+
+
 @pytest.mark.parametrize("key", ["e", "x", "of"])
 def test_a_short_key_does_not_garble_messages(
     paper: Project, server: Server, monkeypatch: pytest.MonkeyPatch, key: str
@@ -368,6 +384,19 @@ def test_any_text_as_proxy(value: str) -> None:
         assert "ALL_PROXY" in str(error) and (len(value) < 4 or value not in str(error))
     finally:
         del os.environ["ALL_PROXY"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["socks5://h:1", "socks4://h:1"],
+)
+def test_a_proxy_that_openalex_cannot_use(paper: Project, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    if find_spec("socksio"):
+        pytest.skip("socksio is installed")
+    paper.all_stages()
+    monkeypatch.setenv("ALL_PROXY", value)
+    error = one_sentence(paper.run("export_mentions.py --openalex", expect=1))
+    assert "The proxy in ALL_PROXY cannot be used" in error
 
 
 # Certificates

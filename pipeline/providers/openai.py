@@ -57,6 +57,8 @@ def make_client(config: Config, max_retries: int = len(RETRY_WAITS)) -> OpenAI:
     for name in CLIENT_VARIABLES:
         if problem := unsendable(os.environ.get(name, "")):
             raise ConfigError(f"The value of {name} (from environment) is invalid: {problem.replace('key', 'id')}.")
+    if not os.environ.get("OPENAI_CUSTOM_HEADERS", "").isascii():
+        raise ConfigError("OPENAI_CUSTOM_HEADERS contains characters that are not ASCII: correct it, or unset it.")
     return _new_client(config.openai_api_key, config.openai_base_url, max_retries)
 
 
