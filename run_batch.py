@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser, print_warning
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import FINAL, PROCESSES
 
@@ -55,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
 def _main(options: argparse.Namespace, clock: Clock) -> int:
     from pipeline.cli.quote import print_quote
     from pipeline.cli.session import open_session
-    from pipeline.cli.summary import print_warning
     from pipeline.selection import Selection, parse_pages
     from pipeline.workflow.run_stage import RunOptions
 

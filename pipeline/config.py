@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -27,9 +27,12 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.encoding import decoded, undecodable
+from pipeline.env_file import intended_key, read_env_file
 from pipeline.errors import ConfigError
+from pipeline.network import unsendable
 from pipeline.processes import PROCESSES
-from pipeline.records import Specificity
+from pipeline.records import Specificity, storable
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
@@ -60,8 +63,9 @@ class Config(BaseModel):
     """All settings. The names are those of config.yaml in lower case; `config["MODEL"]` works as well."""
 
     model_config = ConfigDict(
-        alias_generator=str.upper, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
-    )
+        alias_generator=str.upper, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=(),
+        hide_input_in_errors=True,  # it may be a secret
+    )  # fmt: skip
 
     input_dir: Path = Path("input")
     output_dir: Path = Path("extraction_outputs")
@@ -121,13 +125,39 @@ class Config(BaseModel):
     folder: Path = Field(ROOT, exclude=True)
     overridden: dict[str, str] = Field({}, exclude=True)
 
-    @field_validator("openai_base_url", "local_base_url", "openalex_url")
+    @field_validator("openai_api_key", "openalex_api_key", mode="before")
     @classmethod
-    def _without_password(cls, url: str | None) -> str | None:
+    def _sendable_key(cls, key: object) -> object:
+        """A key is often pasted with spaces, a line end or quotes around it. A blank one is not set."""
+        text = key.get_secret_value() if isinstance(key, SecretStr) else key
+        if not isinstance(text, str):
+            return key
+        text = _unquoted(text)
+        if problem := unsendable(text):
+            raise ValueError(f"{problem}: copy the whole key again, without quotes")
+        return text or None
+
+    @field_validator("openai_base_url", "local_base_url", "openalex_url", mode="before")
+    @classmethod
+    def _plain_url(cls, url: object) -> object:
         """URLs are printed in messages and saved with the answers, so they must not contain a secret."""
-        if url and urlsplit(url).username is not None:
+        if not isinstance(url, str):
+            return url
+        url = _unquoted(url)
+        parts = urlsplit(url)
+        if parts.username is not None:
             raise ValueError("it contains a user name or a password: remove them and use OPENAI_API_KEY")
-        return url
+        _ = parts.port  # ValueError if it is not a port
+        if parts.scheme not in ("http", "https") or not parts.hostname or unsendable(url):
+            raise ValueError("it must be a URL that starts with http:// or https://, such as http://localhost:8000/v1")
+        return url.rstrip("/")
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _with_version(cls, url: str) -> str:
+        """The API is not at the root of OpenAI's server. Other servers decide for themselves."""
+        parts = urlsplit(url)
+        return OPENAI_URL if parts.hostname == urlsplit(OPENAI_URL).hostname and not parts.path else url
 
     @field_validator("prefilter", mode="before")
     @classmethod
@@ -186,6 +216,14 @@ class Config(BaseModel):
         return self.prompts.get(name, ROOT / "prompts" / f"{name}.md")
 
 
+def _unquoted(text: str) -> str:
+    """Without white space around it, and without one pair of plain quotes, which some tools pass on."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
 def _for_stage(key: str, models: str | Mapping[str, str], process: str) -> str:
     if isinstance(models, str):
         return models
@@ -197,19 +235,22 @@ def _for_stage(key: str, models: str | Mapping[str, str], process: str) -> str:
 def load_config(path: str | Path | None = None) -> Config:
     """Read the settings; `path` defaults to the config.yaml beside the scripts.
 
-    Raises ConfigError for a file that is missing or not valid YAML, an unknown key, or an invalid value.
+    Raises ConfigError for a file that is missing or not valid YAML, an unknown key, or an invalid value. A key in .env
+    that looks like a misspelling is reported on standard error. Other unknown keys there may serve other programs.
     """
     file = Path(path).resolve() if path else ROOT / "config.yaml"
     settings = _read_yaml(file)
     _refuse_unknown(settings, file)
-    dotenv = {key: value for key, value in dotenv_values(file.parent / ".env").items() if value}
-    environment = {key: value for key, value in os.environ.items() if value}
+    env_file = file.parent / ".env"
+    dotenv = read_env_file(env_file)
+    _report_misspelled(dotenv, env_file)
     origin = dict.fromkeys(settings, file.name)
     overridden = {}
-    for source, values in ((".env", dotenv), ("environment", environment)):
+    for source, values in ((".env", dotenv), ("environment", os.environ)):
         for key in environment_keys() & values.keys():
-            settings[key] = _from_text(key, values[key] or "")
-            overridden[key] = origin[key] = source
+            if text := values[key].strip():  # blank is unset
+                settings[key] = _from_text(key, text)
+                overridden[key] = origin[key] = source
     config = _validated(settings, origin)
     return _with_full_paths(config, file.parent, {key: overridden[key] for key in sorted(overridden)})
 
@@ -219,18 +260,28 @@ def environment_keys() -> set[str]:
     return {name.upper() for name in Config.model_fields} - {"FOLDER", "OVERRIDDEN"}
 
 
+def _report_misspelled(keys: Iterable[str], file: Path) -> None:
+    for key in keys:
+        if key not in environment_keys() and (near := intended_key(key, environment_keys())):
+            print(f"warning: {file} has the unknown key '{key}': did you mean {near}?", file=sys.stderr)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(decoded(file.read_bytes()))
     except FileNotFoundError:
         raise ConfigError(f"{file} does not exist: check the path, or restore the file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Cannot read {file} ({undecodable(error)}): save it in the encoding UTF-8.") from None
+    except OSError as error:
         raise ConfigError(f"Cannot read {file} ({error}): fix it, or name another with --config.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise ConfigError(f"{file} is not valid YAML ({place}{problem}): fix that line.") from None
+    except (ValueError, RecursionError) as error:  # such as the date 2026-99-99
+        raise ConfigError(f"{file} is not valid YAML ({error}): fix that value.") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -247,6 +298,9 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
                 f"{key} is a secret and must not be in {file}: move it to .env or to an environment variable."
             )
         if key not in environment_keys():
+            secret = intended_key(key, SECRETS)
+            if secret:
+                raise ConfigError(f"{file} has the unknown key '{key}': did you mean {secret}? That belongs in .env.")
             near = difflib.get_close_matches(key.upper(), sorted(environment_keys() - set(SECRETS)), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "the shipped config.yaml lists all keys."
             raise ConfigError(f"{file} has the unknown key '{key}': {hint}")
@@ -255,11 +309,13 @@ def _refuse_unknown(settings: Mapping[str, Any], file: Path) -> None:
 def _from_text(key: str, text: str) -> Any:
     """Environment values are text. Mappings and lists are written as YAML there."""
     kind = str(Config.model_fields[key.lower()].annotation)
+    if "Path" not in kind and key not in SECRETS and storable(text) != text:
+        raise ConfigError(f"The value of {key} contains bytes that are not UTF-8: set it again.")
     if "dict" not in kind and "set" not in kind:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -269,7 +325,8 @@ def _validated(settings: dict[str, Any], origin: Mapping[str, str]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "MODEL"
-        shown = "" if key in SECRETS or "password" in first["msg"] or not first["loc"] else f" {first['input']!r}"
+        is_secret = key in SECRETS or "@" in str(first["input"])  # a URL with a password
+        shown = "" if is_secret or not first["loc"] else f" {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
         raise ConfigError(
             f"The value{shown} of {key} (from {origin.get(key, 'config.yaml')}) is invalid: {message}."
@@ -283,6 +340,5 @@ def _with_full_paths(config: Config, folder: Path, overridden: dict[str, str]) -
         "local_model_dir": folder / config.local_model_dir.expanduser(),
         "prompts": {name: folder / path for name, path in config.prompts.items()},
         "dataset_registry": folder / config.dataset_registry if config.dataset_registry else None,
-        "openai_base_url": config.openai_base_url.rstrip("/"),
     }
     return config.model_copy(update={**paths, "folder": folder, "overridden": overridden})

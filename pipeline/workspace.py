@@ -67,6 +67,12 @@ class Workspace:
         """The ids of all batches of a stage, one per line, oldest first."""
         return self.root / f"{process}_batches.txt"
 
+    def listed_batches(self, process: str) -> list[str]:
+        """The ids in that file. A user may have saved it in UTF-16; the lines that we add are in UTF-8."""
+        file = self.batch_ids(process)
+        content = file.read_bytes().replace(b"\0", b"") if file.exists() else b""
+        return content.decode("ascii", errors="ignore").split()
+
     def failures(self, process: str) -> Path:
         """Every question of a stage that was given up, and why."""
         return self.root / "failures" / f"{process}.jsonl"

@@ -29,7 +29,7 @@ LAYERS = (
     {"text", "prefilter"},
     {"store", "selection"},
     {"workspace", "files", "config"},
-    {"records", "errors", "processes", "clock", "notice", "words", "pages"},
+    {"records", "errors", "processes", "clock", "notice", "words", "encoding", "env_file", "network", "pages"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Imports between different packages of one layer.

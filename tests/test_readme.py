@@ -15,6 +15,7 @@ from conftest import COMMANDS, Project
 from server import Server
 
 from pipeline.config import ROOT, SECRETS, environment_keys
+from pipeline.network import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from pipeline.processes import PROCESSES
 from pipeline.providers import PROVIDER_CLASSES
 from pipeline.records import OutcomeKind
@@ -173,7 +174,8 @@ def test_links_lead_to_existing_files_and_headings(document: Path) -> None:
 
 def test_settings_that_are_named_exist() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", ALL))
-    assert named and named <= environment_keys(), named - environment_keys()
+    of_the_system = {*map(str.upper, PROXY_VARIABLES), *CERTIFICATE_VARIABLES, "NO_PROXY"}
+    assert named and named <= environment_keys() | of_the_system, named - environment_keys()
 
 
 def test_every_setting_has_a_comment() -> None:

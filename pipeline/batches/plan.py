@@ -213,8 +213,7 @@ def check_ledger_is_complete(run: StageRun) -> None:
     """Raises ConsentError if batches were submitted from this folder that the ledger does not know."""
     path = run.workspace.batch_ids(run.process)
     known = {batch.batch_id or Path(batch.path).name.partition(".")[0] for batch in run.batches()}
-    ids = path.read_text(encoding="utf-8").split() if path.exists() else []
-    unknown = [batch_id for batch_id in ids if batch_id not in known]
+    unknown = [batch_id for batch_id in run.workspace.listed_batches(run.process) if batch_id not in known]
     if unknown:
         more = " …" if len(unknown) > 1 else ""
         batches = counted(len(unknown), "batch", "batches")

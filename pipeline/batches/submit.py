@@ -55,7 +55,7 @@ def submit(run: StageRun, report_progress: Callable[[int], object]) -> Submitted
 def write_batch_ids(run: StageRun) -> None:
     """Add to <process>_batches.txt every batch of the ledger that is missing there."""
     path = run.workspace.batch_ids(run.process)
-    listed = set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+    listed = set(run.workspace.listed_batches(run.process))
     for batch in run.batches():
         if batch.batch_id and batch.batch_id not in listed:
             append_line(path, batch.batch_id)

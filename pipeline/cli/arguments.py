@@ -48,3 +48,8 @@ def guarded(work: Callable[[], int], after_interrupt: str = "") -> int:
     except KeyboardInterrupt:
         print(f"\nInterrupted. Nothing is lost: run the same command to continue.{after_interrupt}", file=sys.stderr)
         return INTERRUPTED
+
+
+def print_warning(text: str) -> None:
+    """Print one line about something that is not an error."""
+    print(f"warning: {text}", file=sys.stderr)

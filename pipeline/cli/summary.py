@@ -170,9 +170,5 @@ def _documents(merged: Merged) -> str:
     return f"{counted(merged.documents, 'document')}{unreadable}"
 
 
-def print_warning(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
 def _problem(message: str) -> None:
     print(f"problem: {message}", file=sys.stderr)

@@ -16,6 +16,7 @@ from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.export.columns import Value
 from pipeline.files import append_line
+from pipeline.network import is_untrusted, setup_problem
 
 PAUSE = 0.1  # seconds between two requests; OpenAlex allows ten a second
 TRIES = 3
@@ -29,6 +30,7 @@ class OpenAlex:
     """Looks papers up, one at a time. What was found, or not, is in a file, and is never asked for again.
 
     If the server cannot be reached, one sentence is printed and nothing more is asked. Use in a `with` statement.
+    Raises ConfigError if the proxy or the certificates that the environment names cannot be used.
     """
 
     def __init__(self, config: Config, file: Path, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -36,9 +38,11 @@ class OpenAlex:
         self._file, self._clock = file, clock
         self._key = key.get_secret_value() if key else None
         self._known: dict[str, dict[str, Value]] = dict(map(_entry, _lines(file)))
-        self._client = httpx2.Client(
-            base_url=config.openalex_url, timeout=TIMEOUT, headers={"User-Agent": "dataset-mentions (papers by DOI)"}
-        )
+        agent = {"User-Agent": "dataset-mentions (papers by DOI)"}
+        try:
+            self._client = httpx2.Client(base_url=config.openalex_url, timeout=TIMEOUT, headers=agent)
+        except (OSError, ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise setup_problem(error, config.openalex_url) from None
         self._is_reachable = True
 
     def __enter__(self) -> OpenAlex:
@@ -70,7 +74,7 @@ class OpenAlex:
                     params={"select": FIELDS} | ({"api_key": self._key} if self._key else {}),
                 )
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                problem = type(error).__name__
+                problem = "its certificate is not trusted" if is_untrusted(error) else type(error).__name__
                 continue
             if reply.status_code == 404:
                 return {}

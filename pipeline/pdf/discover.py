@@ -6,7 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -39,6 +39,7 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
     Raises InputError if the folder is missing, has no PDF, or has two papers with the same document id, and
     ClusterError if DASK_SCHEDULER is set and the cluster cannot be used.
     """
+    _create_default_folder(config)
     papers = find_papers(config.input_dir)
     limits = Limits(config.read_timeout_s, config.read_memory_mb)
     open_readers = cluster_readers if config.dask_scheduler else local_readers
@@ -52,6 +53,22 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
             for entry in progress:
                 manifest.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
                 yield entry
+
+
+def _create_default_folder(config: Config) -> None:
+    """Git keeps no empty folders. A missing INPUT_DIR of the user's own is more likely a mistake.
+
+    Raises InputError after creating it, because it is empty.
+    """
+    folder = config.input_dir
+    if folder.exists() or folder != config.folder / Config.model_fields["input_dir"].default:
+        return
+    with suppress(OSError):
+        folder.mkdir()
+        raise InputError(
+            f"The folder {folder} was missing. It was created and is empty: put your PDFs there (sub-folders are "
+            "fine), or set INPUT_DIR."
+        )
 
 
 def find_papers(input_dir: Path) -> list[str]:

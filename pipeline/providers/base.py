@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,6 +133,10 @@ class BatchProvider(ABC):
 
         It is never stricter than a batch: only what would also stop the batch is raised, as ProviderError.
         """
+
+    def shutdown_date(self, model: str) -> date | None:
+        """The day on which the provider stops serving a model, if it says so. Never raises an error."""
+        return None
 
     @abstractmethod
     def upload(self, path: Path) -> str:

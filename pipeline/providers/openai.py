@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -19,6 +22,7 @@ from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import OPENAI_URL, Config
 from pipeline.errors import ConfigError, ProviderError, UnknownBatchError, UnreachableError, UnsettledError
 from pipeline.files import replacing
+from pipeline.network import is_untrusted, setup_problem, unreachable, unsendable
 from pipeline.notice import noticed
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
 from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
@@ -41,24 +45,42 @@ MAX_PAGES = 10_000  # of the list of batches
 PROBE_TOKENS = 16  # the smallest limit that all models accept
 _FILE_NOT_READY = re.compile(r"find.*file|file.*(?:pending|not processed|not in the state|not ready)", re.I | re.S)
 # What a test request with few tokens is short of, and a batch is not.
-_TOO_FEW_TOKENS = re.compile(r"(?:max_(?:completion_)?tokens|output limit).*(?:reached|exceeded|too (?:low|small))", re.I)
+_TOO_FEW_TOKENS = re.compile(
+    r"(?:max_(?:completion_)?tokens|output limit).*(?:reached|exceeded|too (?:low|small))", re.I
+)
 BLOCK = 1 << 20  # bytes of a download that are written at a time
 LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 # What the client raises if something other than the API answers: a login page, or incomplete JSON.
 UNEXPECTED_REPLY = (AttributeError, TypeError, ValueError)
+CLIENT_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")  # the client sends them in headers
+SHORTEST_SECRET = 4  # characters; servers of one's own accept keys such as "x"
+SHUTDOWN_TIMEOUT = 10.0  # seconds
 Result = TypeVar("Result")
 
 
 def make_client(config: Config, max_retries: int = len(RETRY_WAITS)) -> OpenAI:
-    """The official client with the key and the server of the settings. Raises ConfigError without a key."""
+    """The official client with the key and the server of the settings.
+
+    Raises ConfigError without a key, and if the proxy or the certificates that the environment names cannot be used.
+    """
     if config.openai_api_key is None:
         raise ConfigError(
             "OPENAI_API_KEY is not set: put it in .env (copy .env.example), or set PROVIDER: local in config.yaml to "
             "try everything without a key."
         )
-    return OpenAI(
-        api_key=config.openai_api_key, base_url=config.openai_base_url, max_retries=max_retries, timeout=SILENCE
-    )
+    for name in CLIENT_VARIABLES:
+        if problem := unsendable(os.environ.get(name, "")):
+            raise ConfigError(f"The value of {name} (from environment) is invalid: {problem.replace('key', 'id')}.")
+    if not os.environ.get("OPENAI_CUSTOM_HEADERS", "").isascii():
+        raise ConfigError("OPENAI_CUSTOM_HEADERS contains characters that are not ASCII: correct it, or unset it.")
+    return _new_client(config.openai_api_key, config.openai_base_url, max_retries)
+
+
+def _new_client(key: str, base_url: str, max_retries: int) -> OpenAI:
+    try:
+        return OpenAI(api_key=key, base_url=base_url, max_retries=max_retries, timeout=SILENCE)
+    except (OSError, ImportError, ValueError, httpx2.InvalidURL) as error:
+        raise setup_problem(error, base_url) from None
 
 
 def list_batches(client: OpenAI) -> list[dict[str, Any]]:
@@ -101,6 +123,13 @@ class OpenAIProvider(BatchProvider):
 
     def probe(self, body: dict[str, Any]) -> str | None:
         """One synchronous request for a few tokens. The answer is discarded. Servers without this route pass."""
+        doubt = self._test_request(body)
+        if not urlsplit(self.base_url).path:
+            # It usually lacks its /v1. That should be found before anything is planned for this server.
+            self._call(lambda: self._client.batches.list(limit=1).data, "the list of batches")
+        return doubt
+
+    def _test_request(self, body: dict[str, Any]) -> str | None:
         budgets = [name for name in BUDGETS if name in body] or BUDGETS[:1]  # never a complete answer
         small = body | dict.fromkeys(budgets, PROBE_TOKENS)
 
@@ -132,6 +161,14 @@ class OpenAIProvider(BatchProvider):
         except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY):
             return False
         return False
+
+    def shutdown_date(self, model: str) -> date | None:
+        """Servers need not have this route, and it is only needed for a warning. So one call, and no error."""
+        client = self._client.with_options(timeout=SHUTDOWN_TIMEOUT)
+        try:
+            return date.fromisoformat(str(client.models.retrieve(model).shutdown_date)[:10])
+        except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY):
+            return None
 
     def upload(self, path: Path) -> str:
         purpose = cast(Any, self._config.file_purpose)
@@ -278,9 +315,8 @@ class OpenAIProvider(BatchProvider):
 
     def _translated(self, error: Exception) -> ProviderError:
         """The client's error as ours, without the key."""
-        text, key = _sentence(error, self.base_url), self._config.openai_api_key
         kind = UnreachableError if _is_temporary(error) else ProviderError
-        return kind(storable(text.replace(key, "***") if key else text))
+        return kind(storable(_sentence(error, self.base_url, self._config.openai_api_key or "")))
 
 
 @contextmanager
@@ -289,7 +325,7 @@ def chat_completer(base_url: str, clock: Clock) -> Iterator[Callable[[dict[str, 
 
     OPENAI_API_KEY is not sent there. The function raises ProviderError if the server does not respond.
     """
-    client = OpenAI(api_key="none", base_url=base_url, max_retries=0)
+    client = _new_client("none", base_url, max_retries=0)
 
     def complete(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         def post() -> object:
@@ -325,7 +361,7 @@ def _is_temporary(error: Exception) -> bool:
     if isinstance(error, openai.APIStatusError):
         busy = error.status_code in (408, 409, 429) or error.status_code >= 500
         return busy and error.code != "insufficient_quota"
-    return isinstance(error, openai.APIConnectionError | httpx2.HTTPError)
+    return isinstance(error, openai.APIConnectionError | httpx2.HTTPError) and not is_untrusted(error)
 
 
 def _may_have_created(error: openai.APIStatusError) -> bool:
@@ -418,18 +454,23 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _sentence(error: Exception, base_url: str) -> str:
-    """What went wrong and what to do about it."""
-    if isinstance(error, UNEXPECTED_REPLY):
-        return f"{base_url} does not reply like the OpenAI API: check OPENAI_BASE_URL (it usually ends in /v1)."
+def _sentence(error: Exception, base_url: str, key: str = "") -> str:
+    """What went wrong and what to do about it. `key` is hidden in what the server said."""
+    lacks_path = not urlsplit(base_url).path
+    no_such_route = isinstance(error, openai.NotFoundError) and error.code != "model_not_found"
+    if isinstance(error, UNEXPECTED_REPLY) or (no_such_route and lacks_path):
+        advice = "check OPENAI_BASE_URL (it usually ends in /v1)"
+        if lacks_path:
+            advice = f"its URL usually ends in /v1: set OPENAI_BASE_URL to {base_url}/v1"
+        return f"{base_url} does not reply like the OpenAI API: {advice}."
     if isinstance(error, openai.AuthenticationError):
         return f"{base_url} refused the key: check OPENAI_API_KEY in .env or the environment."
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-        return f"Cannot reach {base_url}: check the network and OPENAI_BASE_URL, then run the same command again."
+        return unreachable(error, base_url)
     if not isinstance(error, openai.APIError):
-        return f"The request to {base_url} failed: {error}"
+        return f"The request to {base_url} failed: {_without(key, str(error))}"
     body = error.body if isinstance(error.body, dict) else {}
-    said = " ".join(str(body.get("message") or error.message).split())[:300]
+    said = _without(key, " ".join(str(body.get("message") or error.message).split()))[:300]
     if error.code == "model_not_found":
         return f"{base_url} does not serve the model: set another MODEL in config.yaml. It replied: {said}"
     if error.code == "insufficient_quota":
@@ -437,7 +478,11 @@ def _sentence(error: Exception, base_url: str) -> str:
     if isinstance(error, openai.PermissionDeniedError):
         return f"{base_url} does not allow this key to do that: check the project's permissions. It replied: {said}"
     if isinstance(error, openai.BadRequestError):
-        name = f"the parameter '{error.param}'" if error.param else "the request"
+        name = f"the parameter '{_without(key, str(error.param))}'" if error.param else "the request"
         return f"{base_url} refused {name}: fix REQUEST_PARAMS or MODEL in config.yaml. It replied: {said}"
     name = "The OpenAI API" if base_url == OPENAI_URL else base_url
     return f"{name} failed ({said}): run the same command again later."
+
+
+def _without(key: str, text: str) -> str:
+    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text

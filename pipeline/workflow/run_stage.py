@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tqdm import tqdm
 
@@ -12,11 +13,14 @@ from pipeline.batches.estimate import Quote, check_consent, over_budget, quote
 from pipeline.batches.plan import Plan, PlanOptions, check_ledger_is_complete, drop_obsolete_local_batches, plan
 from pipeline.batches.session import Session, StageRun
 from pipeline.batches.submit import submit
+from pipeline.clock import Clock
 from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_stage
 from pipeline.workflow.questions import Readiness, document_questions, drop_absent, unsent_pages
 from pipeline.workflow.report import Report
 from pipeline.workflow.upgrade import upgrade_asks
+
+SHUTDOWN_NOTICE = 90  # days before the end of a model from which on the user is warned
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def run_stage(session: Session, process: str, options: RunOptions) -> Report:
         readiness = Readiness(watched={source for _, source in unsent})
         with closing(document_questions(session, run, options.selection, readiness, session.prefilter)) as documents:
             planning = PlanOptions(options.again, options.dry_run)
-            report.plan = plan(run, documents, planning, lambda made: _agree(run, made, options))
+            report.plan = plan(run, documents, planning, lambda made: _agree(run, made, options, session.clock))
         report.blocked = readiness.pending
         if options.dry_run:
             report.merged.problems = readiness.problems
@@ -69,7 +73,7 @@ def run_stage(session: Session, process: str, options: RunOptions) -> Report:
     return report
 
 
-def _agree(run: StageRun, made: Plan, options: RunOptions) -> bool:
+def _agree(run: StageRun, made: Plan, options: RunOptions, clock: Clock) -> bool:
     """Show the price and check that it may be spent. Raises ConsentError, ProviderError."""
     quoted = quote(run, made)
     options.announce(quoted)
@@ -80,7 +84,19 @@ def _agree(run: StageRun, made: Plan, options: RunOptions) -> bool:
         doubt = run.provider.probe(run.requests.format.body(made.first.content, made.first.expects))
         if doubt:
             options.warn(f"A test request was refused, and the batch may be too, which would cost nothing. {doubt}")
+        _warn_of_shutdown(run, options, clock)
     return True
+
+
+def _warn_of_shutdown(run: StageRun, options: RunOptions, clock: Clock) -> None:
+    model = run.requests.recipe.model
+    day = run.provider.shutdown_date(model)
+    today = datetime.fromtimestamp(clock.time(), UTC).date()
+    if day and (day - today).days <= SHUTDOWN_NOTICE:
+        options.warn(
+            f"The shutdown date of {model} is {day}, according to {run.provider.base_url}: set another MODEL in "
+            "config.yaml."
+        )
 
 
 def submit_waiting(run: StageRun, report: Report) -> int:
