@@ -20,6 +20,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import PageRules
 from pipeline.finetune.formats import formatted
 from pipeline.finetune.judge_rows import JudgeRow, judge_rows
+from pipeline.finetune.shortage import SplitDocuments, nothing_to_write
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL, FIRST
 from pipeline.review.labels import load_labels
@@ -34,7 +35,7 @@ PROMPT = "judge_finetuned"
 class JudgeGenerated:
     """What was written to `folder`: `rows` by split, `verdicts` by split and value, `left_out`: pages by reason.
 
-    `languages`: of the pages. `labels`: who labelled them.
+    `languages`: of the pages. `labels`: who labelled them. `documents`: those that the extraction has answered.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class JudgeGenerated:
     left_out: Counter[str] = field(default_factory=Counter)
     languages: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
+    documents: SplitDocuments = field(default_factory=SplitDocuments)
 
 
 def generate_judge(config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> JudgeGenerated:
@@ -57,7 +59,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
         files = {name: stack.enter_context(replacing(made.folder / name)) for name in names}
         # Train comes last, because it must not contain pages of the other splits.
         for splits in (SPLITS[1:], SPLITS[:1]):
-            for split, row in _rows(config, workspace, rules, splits, made.left_out):
+            for split, row in _rows(config, workspace, rules, splits, made):
                 if split != "train":
                     held_out.add(row.page.text)
                 elif held_out.has_near_duplicate(row.page.text):
@@ -72,6 +74,8 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 made.labels.add(row.label)
                 made.languages.update(filter(None, [row.page.language]))
                 made.verdicts.update((split, verdict.valid) for verdict in row.answer.verdicts)
+        if not made.rows and made.documents.counts and made.left_out:
+            raise nothing_to_write(made.folder, made.left_out, only_reviewed)
         if not made.rows:
             raise StageOrderError(
                 "There is no page with mentions and a label: run  python run_batch.py --process extraction , then "
@@ -83,7 +87,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
 
 
 def _rows(
-    config: Config, workspace: Workspace, rules: PageRules, splits: Sequence[Split], left_out: Counter[str]
+    config: Config, workspace: Workspace, rules: PageRules, splits: Sequence[Split], made: JudgeGenerated
 ) -> Iterator[tuple[Split, JudgeRow]]:
     labels = load_labels(workspace)
     entries = manifest_entries(workspace)
@@ -95,11 +99,12 @@ def _rows(
         documents = {process: load_document(workspace, process, entry.source) for process in (FIRST, FINAL)}
         current = {name: one for name, one in documents.items() if one and one.text_sha256 == text.digest()}
         if FIRST not in current:
-            left_out["the extraction has no answer about this text"] += text.n_pages
+            made.left_out["the extraction has no answer about this text"] += text.n_pages
             continue
+        made.documents.add(entry.source, split)
         for row in judge_rows(text, current, labels, rules):
             if isinstance(row, str):
-                left_out[row] += 1
+                made.left_out[row] += 1
             else:
                 yield split, row
 
