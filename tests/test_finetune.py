@@ -530,12 +530,23 @@ def test_the_folder_is_loaded_whichever_splits_are_empty(
     project.run("run_batch.py --process all")
     folder = project.output / "finetune" / ("judge" if process == "judge" else "")
     names = {"train": "train", "valid": "validation", "test": "test"}
-    for number, split in enumerate((shares, {"train": 1}, shares)):  # the second run over the files of the first
+    for split in (shares, {"train": 1}, shares):  # each run over the files of the one before, and over its cache
         project.configure(SPLIT=split)
         project.run(f"generate_finetune_data.py --process {process}")
-        loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / f"cache-{number}"))
+        loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
         lines = {one: len((folder / f"{one}.jsonl").read_text().splitlines()) for one in SPLITS}
         assert {one: part.num_rows for one, part in loaded.items()} == {
             names[one]: count for one, count in lines.items() if count
         }
         assert sum(lines.values()) == 4
+
+
+def test_new_rows_in_the_same_folder_are_not_taken_for_those_in_the_cache(project: Project, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    project.configure(SPLIT={"train": 1})
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    for form, column in (("openai", "messages"), ("sharegpt", "conversations"), ("alpaca", "output")):
+        project.run(f"generate_finetune_data.py --format {form}")
+        loaded = datasets.load_dataset(str(project.output / "finetune"), cache_dir=str(tmp_path / "cache"))
+        assert column in loaded["train"].column_names

@@ -251,7 +251,7 @@ INVALID = {
     '[{"data": {}}]': "has tasks for Label Studio and no annotations: import it into a Label Studio project",
     '[{"data": {"text_sha256": ""}, "annotations": [{}]}]': "row 1, is not a task of a JSON export of Label Studio",
     '[{"annotation_id": 1, "annotator": 1}]': "is a Label Studio export in the format JSON-MIN: export the project",
-    '[{"data": {"text_sha256": ""}, "annotations": []}]': "has no labels (1 task has no annotation): label the tasks in Label Studio",
+    '[{"data": {"text_sha256": ""}, "annotations": []}]': "has no labels (1 task has no annotation): label the tasks",
     "[": "line 1, is not valid JSON",
     "[" * 100_000: "line 1, is not valid JSON",
     "\n": "is empty: give a labels.jsonl of the review page, or a JSON export of a Label Studio project",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ class JudgeGenerated:
     """What was written to `folder`: `rows` by split, `verdicts` by split and value, `left_out`: pages by reason.
 
     `languages`: of the pages. `labels`: who labelled them. `documents`: those that the extraction has answered.
+    `digest`: of all rows.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class JudgeGenerated:
     languages: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
     documents: SplitDocuments = field(default_factory=SplitDocuments)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
 def generate_judge(config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> JudgeGenerated:
@@ -71,6 +74,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 source = {**provenance, "unlabelled": row.unlabelled}
                 files[f"{split}.sources.jsonl"].write(json.dumps(source).encode("ascii") + b"\n")
                 made.rows[split] += 1
+                made.digest.update(f"{split} {json.dumps(line)}".encode())
                 made.labels.add(row.label)
                 made.languages.update(filter(None, [row.page.language]))
                 made.verdicts.update((split, verdict.valid) for verdict in row.answer.verdicts)
@@ -112,7 +116,7 @@ def _rows(
 def _card(made: JudgeGenerated, form: Format, licence: str | None) -> str:
     splits = [(one, made.rows[one], made.verdicts[one, True], made.verdicts[one, False]) for one in SPLITS]
     return "\n".join([
-        front_matter(made.rows, made.languages, made.labels, licence),
+        front_matter(made.rows, made.languages, made.labels, licence, made.digest.hexdigest()),
         "# Verdicts on dataset mentions: training data\n",
         f"Each row is a page with the mentions that the extraction found on it, in the format `{form}`, and a\n"
         "verdict on each of them. A mention is valid if the final label has a valid mention in the same place.\n"

@@ -119,14 +119,10 @@ def read_export(
     for place, exported in rows:
         try:
             found.add(exported)
-        except ValidationError as error:
-            reason = invalid_because(error)
-            raise LabelError(
-                f"{path}, {place}, is not a task of a Label Studio export ({reason}): {_ADVICE}."
-            ) from None
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            reason = invalid_because(error) if isinstance(error, ValidationError) else repr(error)
             raise LabelError(
-                f"{path}, {place}, is not a task of a Label Studio export ({error!r}): {_ADVICE}."
+                f"{path}, {place}, is not a task of a JSON export of Label Studio ({reason}): {_ADVICE}."
             ) from None
     return found.labels, found.notes()
 
