@@ -64,7 +64,7 @@ def json_rows(text: str, path: Path, wanted: str, error: type[PipelineError]) ->
     unreadable: list[tuple[int, str]] = []
     for number, line in lines:
         try:
-            rows.append((f"line {number}", json.loads(line)))
+            rows.append((f"line {number}", json.loads(_without_cell_quotes(line))))
         except (ValueError, RecursionError) as problem:
             unreadable.append((number, getattr(problem, "msg", "it is nested too deeply")))
     if unreadable:
@@ -88,11 +88,19 @@ def json_rows(text: str, path: Path, wanted: str, error: type[PipelineError]) ->
     return rows
 
 
+def _without_cell_quotes(line: str) -> str:
+    """A line that Excel has saved as a cell has quotation marks around it, and doubled ones inside."""
+    cell = line.strip()
+    return cell[1:-1].replace('""', '"') if cell.startswith('"{""') and cell.endswith('}"') else line
+
+
 def _values(text: str) -> Iterator[Any]:
-    """JSON values one after the other. Raises ValueError."""
+    """JSON objects and arrays one after the other. Raises ValueError."""
     decoder, position = json.JSONDecoder(), _SPACE.match(text).end()  # type: ignore[union-attr]
     while position < len(text):
         value, position = decoder.raw_decode(text, position)
+        if not isinstance(value, dict | list):
+            raise ValueError("neither an object nor an array")
         yield value
         position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
 

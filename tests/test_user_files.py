@@ -132,6 +132,17 @@ def test_labels_and_gold_as_other_json(offline: Project, way: str) -> None:
         assert len(stored(offline)) == count
 
 
+def test_rows_that_excel_has_saved_as_cells(offline: Project) -> None:
+    cells = [
+        '"' + label(offline, page, ("add", name)).replace('"', '""') + '"' for page, name in ((1, "KHS"), (2, "KHS"))
+    ]
+    file = saved(offline, "labels.txt", "\r\n".join(cells).encode("utf-16"))
+    assert "labels of 2 pages with 2 mentions" in offline.run(f"review_labels.py --import {file}")
+    file.write_text("\n".join([*cells, cells[0][:40] + '"']))
+    printed = offline.run(f"review_labels.py --import {file}", expect=1)
+    assert "line 3, is not valid JSON" in printed and "1 of 3 lines cannot be read" in printed
+
+
 def test_the_tasks_instead_of_the_export(offline: Project) -> None:
     offline.run("review_labels.py --export label-studio --all-pages")
     tasks = offline.output / "review" / "label-studio.json"
