@@ -18,6 +18,7 @@ from test_labels_alone import offline, stored
 from test_review import annotation, label, page_text, part
 
 from pipeline.errors import LabelError
+from pipeline.evaluation import load_gold
 from pipeline.review.label_studio import region_span
 from pipeline.user_files import json_rows, read_text
 
@@ -233,3 +234,18 @@ def test_a_region_is_where_its_text_is_or_nowhere(text: str, start: int, end: in
     if span:
         # `PageIndex` ignores what changes when text is copied: white space and accents.
         assert text[slice(*span)].split() == quote.split() or quote not in text
+
+
+def test_regions_of_other_label_studio_projects(tmp_path: Path) -> None:
+    text = "🙂🙂 We use the DHS."
+    regions = [{"start": 16, "end": 19, "text": "DHS"}, {"start": 14, "end": 17, "text": "DHS"}]
+    results = [part("mention", "labels", region=str(number), **one) for number, one in enumerate(regions)]
+    lost = part("mention", "labels", region="z", start=0, end=3, text="A survey elsewhere")
+    file = tmp_path / "project-2.json"
+    for result, expected in (
+        (results, [("DHS", 14, 17)] * 2),
+        ([lost], [("A survey elsewhere", 0, 3)]),  # it is reported as not found when it is placed
+    ):
+        file.write_text(json.dumps([{"data": {"doc_id": "a", "text": text}, "annotations": [annotation(result)]}]))
+        (page,) = load_gold(file).pages
+        assert [(one.name, one.start, one.end) for one in page.mentions] == expected
