@@ -51,7 +51,7 @@ def _generate(options: argparse.Namespace) -> int:
     for split in SPLITS:
         positive, negative = card.rows[split, "positive"], card.rows[split, "negative"]
         print(
-            f"{split}: {counted(generated.documents[split], 'document')}, "
+            f"{split}: {counted(generated.documents.counts[split], 'document')}, "
             f"{positive:,} positive and {counted(negative, 'negative row')}"
         )
     if card.without_final_labels:
@@ -61,6 +61,8 @@ def _generate(options: argparse.Namespace) -> int:
         print(f"left out: {counted(count, 'page')} ({reason})")
     if parts := card.left_out_parts:
         print(f"left out: {counted(parts, 'part')} without a mention, of long pages with mentions")
+    if not (card.rows["train", "positive"] or card.rows["train", "negative"]):
+        print(f"note: {generated.documents.why_train_is_empty()}")
     print(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
         print("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
@@ -79,6 +81,8 @@ def _generate_judge(options: argparse.Namespace) -> int:
         print(f"{split}: {counted(generated.rows[split], 'row')}, {valid:,} valid and {invalid:,} invalid mentions")
     for reason, count in sorted(generated.left_out.items()):
         print(f"left out: {counted(count, 'page')} ({reason})")
+    if not generated.rows["train"]:
+        print(f"note: {generated.documents.why_train_is_empty()}")
     print(f"Written to {generated.folder}")
     return OK
 

@@ -132,11 +132,13 @@ def _import(options: argparse.Namespace, workspace: Workspace) -> int:
             f"{path} is no file of gold labels, and names its annotators and documents: leave out --annotator and "
             "--documents-map."
         )
-    labels = list(read_labels(path))
-    changed = add_labels(labels, workspace)
-    mentions = sum(len(label.mentions) for label in labels)
-    print(f"{path}: labels of {counted(len(labels), 'page')} with {counted(mentions, 'mention')}")
-    print(f"{workspace.labels}: {counted(changed, 'row')} added or replaced")
+    read = read_labels(path, workspace.review / "label-studio.json")
+    added = add_labels(read.labels, workspace)
+    mentions = sum(len(label.mentions) for label in read.labels)
+    print(f"{path}: labels of {counted(len(read.labels), 'page')} with {counted(mentions, 'mention')}")
+    for note in read.notes:
+        print(f"note: {note}")
+    print(f"{workspace.labels}: {added}")
     print("Next: python generate_finetune_data.py")
     return OK
 
@@ -150,7 +152,7 @@ def _import_gold(options: argparse.Namespace, workspace: Workspace) -> int:
     documents_map = read_documents_map(options.documents_map) if options.documents_map else {}
     imported = import_gold(gold, workspace, storable(options.annotator or GOLD_ANNOTATOR), documents_map)
     print_imported_gold(gold, imported)
-    print(f"{workspace.labels}: {counted(imported.changed, 'row')} added or replaced")
+    print(f"{workspace.labels}: {imported.added}")
     print("Next: python generate_finetune_data.py")
     return OK
 
@@ -161,7 +163,11 @@ def _agreement(one: Path, other: Path) -> int:
     from pipeline.review.agreement import agreement
     from pipeline.review.importing import read_labels
 
-    found = agreement(read_labels(one), read_labels(other))
+    files = read_labels(one), read_labels(other)
+    found = agreement(*(file.labels for file in files))
+    for path, file in zip((one, other), files, strict=True):
+        for note in file.notes:
+            print(f"note: {path}: {note}")
     print(f"{counted(found.pages, 'page was', 'pages were')} labelled by both annotators")
     if found.different_texts:
         pages = counted(found.different_texts, "more page was", "more pages were")

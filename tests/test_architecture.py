@@ -28,7 +28,7 @@ LAYERS = (
     {"ledger"},
     {"text", "prefilter"},
     {"store", "selection"},
-    {"workspace", "files", "config"},
+    {"workspace", "files", "user_files", "config"},
     {"records", "errors", "processes", "clock", "notice", "words", "encoding", "env_file", "network", "pages"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

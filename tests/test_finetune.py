@@ -34,11 +34,18 @@ from pipeline.text.tokens import count_tokens
 NOTHING = "This page is about theory alone. There is a lemma."
 
 
+KINDS = ("Household", "Labour", "School", "Farm", "Housing", "Wage", "Health", "Firm", "Trade", "Travel")
+NAMES = [f"Korvian {kind} Survey" for kind in KINDS]
+
+
 def a_name(valid: bool) -> str:
     """A dataset name that the test server finds valid, or not."""
-    kinds = ("Household", "Labour", "School", "Farm", "Housing", "Wage", "Health", "Firm", "Trade", "Travel")
-    names = (f"Korvian {kind} Survey" for kind in kinds)
-    return next(name for name in names if verdict("reasoning", name)["valid"] is valid)
+    return next(name for name in NAMES if verdict("reasoning", name)["valid"] is valid)
+
+
+def judged(name: str) -> tuple[bool, str]:
+    """The last verdict of the test server on a name, and its specificity."""
+    return verdict("reasoning", name)["valid"], labels("reasoning", name)["specificity"]
 
 
 GOOD, BAD = a_name(True), a_name(False)
@@ -127,8 +134,8 @@ def test_a_page_with_a_valid_mention_that_is_not_in_its_text_is_left_out(project
     project.run("run_batch.py --process all")
     document = project.document("reasoning", "a")
     assert document["pages"][0]["data_mentions"][0]["datasets"][0]["grounding"] == "missing"
-    assert rows(project) == []
-    assert "left out: 1 page (a valid mention was not found in the text" in project.run("generate_finetune_data.py")
+    printed = project.run("generate_finetune_data.py", expect=1)
+    assert "1 page: a valid mention was not found in the text" in printed
 
 
 def test_a_paper_that_can_no_longer_be_read_is_left_out(project: Project) -> None:
@@ -148,10 +155,10 @@ def test_a_page_with_a_mention_without_a_verdict_is_left_out(project: Project, s
     document["pages"][0]["data_mentions"][0]["datasets"][0]["valid"] = None
     (project.output / "reasoning" / "a.json").write_text(json.dumps(document))
     project.configure(NEGATIVES_PER_POSITIVE=5)
-    assert rows(project) == [], "page 2 is a negative, and there is no positive to go with it"
-    printed = project.run("generate_finetune_data.py")
-    assert "left out: 1 page (a mention has no verdict" in printed
-    assert "left out: 1 page (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
+    # Page 2 is a negative, and there is no positive to go with it.
+    printed = project.run("generate_finetune_data.py", expect=1)
+    assert "1 page: a mention has no verdict" in printed
+    assert "1 page: more negatives than NEGATIVES_PER_POSITIVE allows" in printed
 
 
 def test_all_pages_of_a_document_are_in_one_split(project: Project) -> None:
@@ -453,11 +460,93 @@ def test_vague_mentions_can_be_left_out(project: Project) -> None:
     project.paper("a.pdf", f"One uses the {GOOD} here.")
     project.run("run_batch.py --process all")
     assert by_page(project)["One"].data_mentions
-    project.configure(MIN_SPECIFICITY="descriptive_but_unnamed")
-    assert rows(project) == [], "the page has become a negative, and there is no positive beside it"
+    clear = next(name for name in NAMES if judged(name) == (True, "properly_named"))
+    project.paper("b.pdf", f"Two uses the {clear} here.")
+    project.run("run_batch.py --process all")
+    project.configure(MIN_SPECIFICITY="descriptive_but_unnamed", NEGATIVES_PER_POSITIVE=0)
+    assert set(by_page(project)) == {"Two"}
     assert "`descriptive_but_unnamed` do not count" in (project.output / "finetune" / "README.md").read_text()
 
 
 def test_a_mention_without_a_specificity_is_never_left_out() -> None:
     order = get_args(Specificity)
     assert [is_specific(one, order[1]) for one in (*order, None)] == [True, True, False, True]
+
+
+# ---- Runs and splits without rows
+
+
+@pytest.mark.parametrize("process", ["extraction", "judge"])
+def test_a_run_without_rows_leaves_the_files_as_they_are(project: Project, process: str) -> None:
+    project.paper("a.pdf", f"One uses the {GOOD} here.", f"Two. {NOTHING}")
+    project.run("run_batch.py --process all")
+    command = f"generate_finetune_data.py --process {process}"
+    project.run(command)
+    before = project.files()
+    printed = project.run(f"{command} --only-reviewed", expect=1)
+    assert printed.startswith("error: No page can be used for training, so nothing was written to ")
+    assert "not marked as complete by a person" in printed and printed.count("\n") == 1
+    assert "review_labels.py --html" in printed and "review_labels.py --import" in printed
+    document = project.document("reasoning", "a")
+    document["page_status"] = dict.fromkeys(document["page_status"], "failed:refused")
+    (project.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    before["reasoning/a.json"] = (project.output / "reasoning" / "a.json").read_bytes()
+    assert "failed:refused" in project.run(command, expect=1)
+    assert project.files() == before
+
+
+@pytest.mark.parametrize("process", ["extraction", "judge"])
+def test_an_empty_train_split_is_explained(project: Project, process: str) -> None:
+    command = f"generate_finetune_data.py --process {process}"
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.paper("b.pdf", f"Two uses the {GOOD} there.")
+    project.configure(SPLIT={"test": 1})
+    project.run("run_batch.py --process all")
+    printed = project.run(command)
+    assert "note: train has no rows: none of 2 documents went to train." in printed
+    assert "in the splits a: test, b: test." in printed and "SPLIT_SEED" in printed
+    project.configure(SPLIT={"train": 1})
+    assert "note: train" not in project.run(command)
+
+
+def test_train_that_is_empty_because_its_pages_cannot_be_used(project: Project) -> None:
+    body = " ".join(f"Word{number} follows word{number + 1} in its own order." for number in range(40))
+    for number in range(30):
+        project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} here. {body}")
+    project.run("run_batch.py --process all")
+    printed = project.run("generate_finetune_data.py")
+    assert re.search(r"note: train has no rows: \d+ documents went to train, but none of their pages can be", printed)
+    assert "and 20 more. The split depends" in printed
+
+
+@pytest.mark.parametrize("process", ["extraction", "judge"])
+@pytest.mark.parametrize("shares", [{"train": 1}, {"valid": 1}, {"test": 1}, {"train": 0.5, "valid": 0.5}])
+def test_the_folder_is_loaded_whichever_splits_are_empty(
+    project: Project, shares: dict[str, float], process: str, tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    for number in range(4):
+        project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} of the province number {number} here.")
+    project.run("run_batch.py --process all")
+    folder = project.output / "finetune" / ("judge" if process == "judge" else "")
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    for split in (shares, {"train": 1}, shares):  # each run over the files of the one before, and over its cache
+        project.configure(SPLIT=split)
+        project.run(f"generate_finetune_data.py --process {process}")
+        loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+        lines = {one: len((folder / f"{one}.jsonl").read_text().splitlines()) for one in SPLITS}
+        assert {one: part.num_rows for one, part in loaded.items()} == {
+            names[one]: count for one, count in lines.items() if count
+        }
+        assert sum(lines.values()) == 4
+
+
+def test_new_rows_in_the_same_folder_are_not_taken_for_those_in_the_cache(project: Project, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    project.configure(SPLIT={"train": 1})
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.run("run_batch.py --process all")
+    for form, column in (("openai", "messages"), ("sharegpt", "conversations"), ("alpaca", "output")):
+        project.run(f"generate_finetune_data.py --format {form}")
+        loaded = datasets.load_dataset(str(project.output / "finetune"), cache_dir=str(tmp_path / "cache"))
+        assert column in loaded["train"].column_names

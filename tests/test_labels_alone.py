@@ -206,7 +206,7 @@ def test_import_gold(offline: Project) -> None:
         "  a: 1 page with 1 mention (page 3: not in the text of the page: “A Survey Elsewhere”)",
         "  a: 1 page with 0 mentions (page 9: the document has no page 9)",
     ]
-    assert "labels.jsonl: 3 rows added or replaced" in printed
+    assert "labels.jsonl: 3 new rows, 0 replaced, 0 unchanged" in printed
     rows = stored(offline)
     assert [(row["source"], row["page"], row["annotator"], row["page_complete"]) for row in rows] == [
         ("a", 1, "gold", True), ("a", 2, "gold", True), ("b", 1, "gold", True),
@@ -227,11 +227,11 @@ def test_importing_the_same_gold_again_changes_nothing(offline: Project) -> None
     gold = gold_of(offline)
     offline.run(f"review_labels.py --import {gold}")
     before = offline.files()
-    assert "labels.jsonl: 0 rows added or replaced" in offline.run(f"review_labels.py --import {gold}")
+    assert "labels.jsonl: 0 new rows, 0 replaced, 3 unchanged" in offline.run(f"review_labels.py --import {gold}")
     assert offline.files() == before
     first = page_text(offline, "a", 1)
     fewer = write_gold(offline, gold_row("a", 1, first, "KHS"), gold_row("a", 2, page_text(offline, "a", 2)))
-    assert "labels.jsonl: 1 row added or replaced" in offline.run(f"review_labels.py --import {fewer}")
+    assert "labels.jsonl: 0 new rows, 1 replaced, 1 unchanged" in offline.run(f"review_labels.py --import {fewer}")
     assert answers(offline)["We"] == ["KHS"]
     assert len(stored(offline)) == 3
 
@@ -298,8 +298,8 @@ def test_files_that_are_no_gold(offline: Project) -> None:
     assert "has no .ann files" in offline.run(f"review_labels.py --import {empty}", expect=1)
     wrong = offline.folder / "wrong.jsonl"
     for content, message in (
-        (b'{"doc_id": "a", "page": 1}\n', "line 1, is not a gold page (text: Field required)"),
-        (b'\xef\xbb\xbf{"doc_id": "a"}\n', "is UTF-8 text with a byte order mark"),
+        (b'{"doc_id": "a", "page": 1}\n', "line 1, is not a gold page (text: Field required; 1 of 1 row)"),
+        (b'{"doc_id": "a"}\nno json\n', "line 2, is not valid JSON (Expecting value; 1 of 2 lines cannot be read)"),
         (json.dumps(gold_row("a", 1, "x") | {"mentions": [{"raw_name": "", "start": 0, "end": 0}]}).encode(), "line 1"),
     ):
         wrong.write_bytes(content)

@@ -97,16 +97,16 @@ def test_a_person_can_accept_what_the_pipeline_rejected(project: Project) -> Non
     project.paper("a.pdf", "We use the Rice Price Panel here.")
     project.run("run_batch.py --process all")
     import_rows(project, label(project, 1, complete=False))
-    assert answers(project) == {}
+    project.run("generate_finetune_data.py", expect=1)
     import_rows(project, label(project, 1, ("accept", "Rice Price Panel"), complete=False))
     assert answers(project) == {"We": ["Rice Price Panel"]}
 
 
 def test_only_reviewed_uses_only_completed_pages(done: Project) -> None:
     import_rows(done, label(done, 1, ("accept", "Korvian Household Survey"), complete=False), label(done, 2))
-    printed = done.run("generate_finetune_data.py --only-reviewed")
-    assert "left out: 1 page (not marked as complete by a person" in printed
-    assert "left out: 1 page (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
+    printed = done.run("generate_finetune_data.py --only-reviewed", expect=1)
+    assert "1 page: not marked as complete by a person" in printed
+    assert "1 page: more negatives than NEGATIVES_PER_POSITIVE allows" in printed
     import_rows(done, label(done, 1, ("accept", "Korvian Household Survey"), ("reject", "Barley Price Panel")))
     done.run("generate_finetune_data.py --only-reviewed")
     assert sources(done) == {1: "person:anna", 2: "person:anna"}
@@ -184,9 +184,9 @@ def test_labels_and_documents_without_one_of_the_fields_are_read(done: Project) 
 
 def test_a_completed_page_whose_text_has_changed_is_left_out(done: Project) -> None:
     import_rows(done, label(done, 1, text_sha256="another"))
-    printed = done.run("generate_finetune_data.py --only-reviewed")
-    assert "left out: 1 page (the text has changed since a person completed the page" in printed
-    assert sources(done) == {}
+    printed = done.run("generate_finetune_data.py --only-reviewed", expect=1)
+    assert "1 page: the text has changed since a person completed the page" in printed
+    assert not list(done.output.glob("finetune/*"))
 
 
 def test_a_page_with_a_name_that_a_person_added_elsewhere_is_not_a_negative(done: Project) -> None:
@@ -210,15 +210,17 @@ def test_two_datasets_in_the_same_place_are_labelled_as_one() -> None:
 def test_the_newest_label_is_used_and_importing_twice_changes_nothing(done: Project) -> None:
     old = label(done, 1, ("reject", "Korvian Household Survey"), time="2026-11-01T00:00:00Z")
     new = label(done, 1, ("accept", "Korvian Household Survey"), who="ben")
-    assert "2 rows added or replaced" in import_rows(done, new, old)
+    assert "labels.jsonl: 2 new rows, 0 replaced, 0 unchanged\n" in import_rows(done, new, old)
     before = (done.output / "labels.jsonl").read_bytes()
-    import_rows(done, old, new)
+    assert "labels.jsonl: 0 new rows, 0 replaced, 2 unchanged\n" in import_rows(done, old, new)
     assert (done.output / "labels.jsonl").read_bytes() == before
     assert load_labels(Workspace(done.output))["a", 1].annotator == "ben"
     newest = label(done, 1, ("accept", "Barley Price Panel"), time="2026-11-26T00:00:00Z")
     printed = import_rows(done, newest, old)
-    assert "labels of 2 pages with 2 mentions" in printed and "1 row added or replaced" in printed
-    assert "0 rows added or replaced" in import_rows(done, newest)
+    assert "labels of 2 pages with 2 mentions" in printed and "0 new rows, 1 replaced, 0 unchanged, 1 not" in printed
+    assert "0 new rows, 0 replaced, 1 unchanged\n" in import_rows(done, newest)
+    older = import_rows(done, old, old)
+    assert "0 new rows, 0 replaced, 0 unchanged, 2 not used because there is a newer one\n" in older
     assert load_labels(Workspace(done.output))["a", 1].time == "2026-11-26T00:00:00Z"
 
 
@@ -238,17 +240,24 @@ def test_a_page_with_a_label_that_cannot_be_located_is_left_out(done: Project) -
         row = json.loads(label(done, 1, ("accept", "Korvian Household Survey"), text_sha256=text_sha256))
         row["mentions"][0]["quote"] = "A Survey That Was Here"
         import_rows(done, json.dumps(row))
-        printed = done.run("generate_finetune_data.py")
-        assert "left out: 1 page (a labelled name is no longer in the text" in printed
+        printed = done.run("generate_finetune_data.py", expect=1)
+        assert "1 page: a labelled name is no longer in the text" in printed
 
 
 INVALID = {
-    '{"source": "a"}\n': "line 1, is not a valid label (page: Field required)",
-    "\nno json": "line 2, is not a valid label",
-    "[1, 2]": "is not a JSON export of Label Studio",
-    '[{"data": {}}]': "is not a JSON export of Label Studio (KeyError('annotations'))",
-    "[": "is not a JSON export of Label Studio",
-    "[" * 100_000: "is not a JSON export of Label Studio",
+    '{"source": "a"}\n': "line 1, is not a valid label (page: Field required; 1 of 1 row)",
+    "\nno json\n{}\nneither": "line 2, is not valid JSON (Expecting value; 2 of 3 lines cannot be read)",
+    "[1, 2]": "row 1, is not a JSON object (2 of 2 rows)",
+    '[{"data": {}}]': "has tasks for Label Studio and no annotations: import it into a Label Studio project",
+    '[{"data": {"text_sha256": ""}, "annotations": [{}]}]': "row 1, is not a task of a JSON export of Label Studio",
+    '[{"annotation_id": 1, "annotator": 1}]': "is a Label Studio export in the format JSON-MIN: export the project",
+    '[{"data": {"text_sha256": ""}, "annotations": []}]': "has no labels (1 task has no annotation): label the tasks",
+    "[": "line 1, is not valid JSON",
+    "[" * 100_000: "line 1, is not valid JSON",
+    "\n": "is empty: give a labels.jsonl of the review page, or a JSON export of a Label Studio project",
+    "<!DOCTYPE html>\n<p>": "is an HTML or XML file: give a labels.jsonl",
+    "%PDF-1.7": "is a PDF: give a labels.jsonl",
+    "{\0}": "is not a text file: give a labels.jsonl",
 }
 
 
@@ -257,14 +266,11 @@ def test_an_invalid_label_file(project: Project, content: str) -> None:
     file = project.folder / "wrong.jsonl"
     file.write_text(content)
     printed = project.run(f"review_labels.py --import {file}", expect=1)
-    assert printed.startswith(f"error: {file}") and INVALID[content] in printed
+    assert printed.startswith(f"error: {file}") and INVALID[content] in printed and printed.count("\n") == 1
     assert not (project.output / "labels.jsonl").exists()
 
 
-def test_an_empty_and_a_missing_label_file(project: Project) -> None:
-    empty = project.folder / "empty.jsonl"
-    empty.touch()
-    assert "labels of 0 pages with 0 mentions" in project.run(f"review_labels.py --import {empty}")
+def test_a_missing_label_file(project: Project) -> None:
     missing = project.folder / "nowhere.jsonl"
     assert f"Cannot read {missing}" in project.run(f"review_labels.py --import {missing}", expect=1)
 
@@ -415,7 +421,7 @@ def exported_labels(project: Project, *annotations: dict[str, Any], predictions:
     data = {"source": "a", "page": 1, "text": page_text(project, "a", 1), "text_sha256": "x"}
     file = project.folder / "export.json"
     file.write_text(json.dumps([{"data": data, "annotations": annotations, "predictions": predictions}]))
-    return list(read_labels(file))
+    return read_labels(file).labels
 
 
 def test_an_added_and_a_deleted_region_in_label_studio(done: Project) -> None:
@@ -453,6 +459,106 @@ def test_a_cancelled_annotation_of_label_studio_is_ignored(done: Project) -> Non
     region = part("mention", "labels", start=0, end=2, labels=["dataset"])
     made = exported_labels(done, annotation([region], was_cancelled=True), annotation([]))
     assert [len(label.mentions) for label in made] == [0]
+
+
+def imported(project: Project, *annotations: dict[str, Any], **task: Any) -> tuple[list[tuple[str, str]], str]:
+    """Import an export of our first task with these annotations: the decisions and names, and what was printed."""
+    data = task.pop("data", None) or tasks_of(project)[0]["data"]
+    file = project.folder / "project-1.json"
+    file.write_text(json.dumps([{"id": 1, "data": data, "annotations": annotations, "predictions": [286], **task}]))
+    (project.output / "labels.jsonl").unlink(missing_ok=True)
+    printed = project.run(f"review_labels.py --import {file}")
+    (row,) = [json.loads(line) for line in (project.output / "labels.jsonl").read_text().splitlines()]
+    return [(one["decision"], one["quote"]) for one in row["mentions"]], printed
+
+
+def kept_first(project: Project) -> list[dict[str, Any]]:
+    """The results of an annotator who has deleted all predicted regions but the first."""
+    results = tasks_of(project)[0]["predictions"][0]["result"]
+    return [{**one, "origin": "prediction"} for one in results if one["id"] == "m0"]
+
+
+KEPT, DELETED = ("accept", "Korvian Household Survey"), ("reject", "Barley Price Panel")
+
+
+def test_deleted_mentions_are_found_if_the_export_has_only_ids_of_predictions(done: Project) -> None:
+    made, printed = imported(done, annotation(kept_first(done), parent_prediction=286))
+    assert made == [KEPT, DELETED] and "note" not in printed
+    assert answers(done)["We"] == ["Korvian Household Survey"]
+    made, _ = imported(done, annotation([], parent_prediction=286))
+    assert sorted(made) == sorted([("reject", KEPT[1]), DELETED])
+
+
+def test_deleted_mentions_of_an_older_project_are_found_in_our_own_tasks(done: Project) -> None:
+    kept = annotation(kept_first(done), parent_prediction=286)
+    old = {name: value for name, value in tasks_of(done)[0]["data"].items() if name != "mentions"}
+    assert imported(done, kept, data=old)[0] == [KEPT, DELETED]
+    tasks = done.output / "review" / "label-studio.json"
+    for content in ("damaged", "[1]", None):
+        tasks.unlink() if content is None else tasks.write_text(content)
+        made, printed = imported(done, kept, data=old)
+        assert made == [KEPT]
+        assert "note: in 1 annotation, mentions that the annotator has deleted cannot be recognised" in printed
+
+
+def test_an_annotation_made_from_scratch_rejects_nothing(done: Project) -> None:
+    body = {"id": 286, "result": tasks_of(done)[0]["predictions"][0]["result"]}
+    for predictions in ([286], [body]):
+        scratch = annotation([], parent_prediction=None)
+        assert imported(done, scratch, predictions=predictions)[0] == []
+        added = {**kept_first(done)[0], "id": "x", "origin": "manual"}
+        assert imported(done, annotation([added], parent_prediction=None), predictions=predictions)[0] == [
+            ("add", "Korvian Household Survey")
+        ]
+
+
+def test_a_copy_of_an_annotation_that_was_made_from_a_prediction(done: Project) -> None:
+    first = annotation([], id=1, parent_prediction=286, was_cancelled=True)
+    copy = annotation(kept_first(done), id=2, parent_prediction=None, parent_annotation=1)
+    made, printed = imported(done, first, copy)
+    assert made == [KEPT, DELETED]
+    assert "note: 1 annotation was skipped by the annotator" in printed
+
+
+def test_only_the_prediction_that_the_annotation_was_made_from_counts(done: Project) -> None:
+    other = {"id": 300, "result": [part("mention", "labels", start=0, end=2, text="We", labels=["dataset"])]}
+    body = {"id": 286, "result": tasks_of(done)[0]["predictions"][0]["result"]}
+    kept = annotation(kept_first(done), parent_prediction=286)
+    assert imported(done, kept, predictions=[other, body])[0] == [KEPT, DELETED]
+
+
+def with_text(project: Project, text: str) -> dict[str, Any]:
+    return {"source": "a", "page": 1, "text": text, "text_sha256": "x", "mentions": []}
+
+
+def test_the_text_of_a_region_decides_where_it_is(done: Project) -> None:
+    text = "🙂🙂 𝒜 uses the DHS and the KHS.\nThe Farm\nRegister is not the DHS."
+    complete = part("page_complete", "choices", region="y", choices=["complete"])
+
+    def label_at(start: int, end: int, quote: str) -> tuple[dict[str, Any], str]:
+        region = part("mention", "labels", start=start, end=end, text=quote, labels=["dataset"])
+        _, printed = imported(done, annotation([region, complete]), data=with_text(done, text))
+        return json.loads((done.output / "labels.jsonl").read_text()), printed
+
+    for number, found in enumerate(re.finditer("DHS", text)):
+        in_units = len(text[: found.start()].encode("utf-16-le")) // 2
+        for start in (in_units, found.start(), found.start() + 6):
+            row, printed = label_at(start, start + 3, "DHS")
+            (mention,) = row["mentions"]
+            assert (mention["start"], mention["quote"]) == (found.start(), "DHS"), (number, start)
+            assert row["page_complete"] and "note" not in printed
+    (mention,) = label_at(0, 3, "Farm Register")[0]["mentions"]
+    assert mention["quote"] == "Farm\nRegister"
+    row, printed = label_at(0, 3, "A survey elsewhere")
+    assert not row["mentions"] and not row["page_complete"], "a mention is missing"
+    assert "note: 1 label was skipped, because the text of the region is not on the page" in printed
+
+
+def test_a_task_without_an_annotation_is_reported(done: Project) -> None:
+    one, two = tasks_of(done)
+    file = done.folder / "project-1.json"
+    file.write_text(json.dumps([{**one, "annotations": [annotation([])]}, {**two, "annotations": []}]))
+    assert "note: 1 task has no annotation\n" in done.run(f"review_labels.py --import {file}")
 
 
 def part(name: str, kind: str, *, region: str = "x", **value: Any) -> dict[str, Any]:

@@ -11,18 +11,20 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from pipeline.errors import LabelError
-from pipeline.evaluation.gold_page import GoldPage, read_gold_bytes
+from pipeline.evaluation.gold_page import GoldPage
 from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName
+from pipeline.user_files import read_text
 from pipeline.words import counted
 
 _ENTITY = re.compile(r"T\d+\t(?P<type>\S+) (?P<spans>\d+ \d+(?:;\d+ \d+)*)\t")
+_QUOTED_ENTITY = re.compile(r"^T\d+\t\S+ (\d+) (\d+)\t([^\r\n]*)", re.MULTILINE)
 _ATTRIBUTE = re.compile(r"[AM]\d+\t(?P<name>\S+) (?P<entity>T\d+) (?P<value>\S+)")
 _PAGE_IN_NAME = re.compile(r"[._-]p(?:age)?[._-]?(\d+)$", re.IGNORECASE)
 
 
-def is_standoff(content: bytes) -> bool:
+def is_standoff(content: str) -> bool:
     """Whether a file begins with a BRAT annotation."""
-    return bool(re.match(rb"\s*[TEARMN*#]\d*\t", content))
+    return bool(re.match(r"\s*[TEARMN*#]\d*\t", content))
 
 
 def read_brat(path: Path) -> tuple[list[GoldPage], list[str]]:
@@ -50,15 +52,19 @@ def _text(annotations: Path) -> str:
     path = annotations.with_suffix(".txt")
     if not path.is_file():
         raise LabelError(f"{annotations} has no {path.name} beside it: BRAT offsets refer to that text.")
-    return read_gold_bytes(path).decode() if path.read_bytes().strip() else ""  # a blank page
+    text = read_text(path, "the text of a BRAT annotation", LabelError)
+    # Windows programs change the ends of lines, and the offsets count the original ones.
+    plain = text.replace("\r\n", "\n")
+    entities = list(_QUOTED_ENTITY.finditer(read_text(annotations, "a BRAT annotation", LabelError)))
+    return max((text, plain), key=lambda one: sum(one[int(e[1]) : int(e[2])] == e[3] for e in entities))
 
 
 def _entities(path: Path) -> list[tuple[str, MarkedName]]:
     """Type and mention of each entity. A discontinuous one runs from its first to its last character."""
-    content = path.read_bytes()
+    content = read_text(path, "a BRAT annotation", LabelError)
     if not content.strip():  # a document without mentions
         return []
-    lines, text = read_gold_bytes(path).decode().split("\n"), _text(path)
+    lines, text = content.split("\n"), _text(path)
     fields: dict[str, dict[str, str]] = defaultdict(dict)
     for line in lines:
         if (attribute := _ATTRIBUTE.match(line)) and attribute["name"].lower() in GROUP_FIELDS:

@@ -10,28 +10,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from pipeline.errors import LabelError
 from pipeline.evaluation.brat import is_standoff, read_brat
-from pipeline.evaluation.gold_page import GoldPage, read_gold_bytes
+from pipeline.evaluation.gold_page import GoldPage
 from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName
-from pipeline.records import OptionalText, invalid_because, storable
-from pipeline.review.label_studio import read_export
-from pipeline.review.labels import PageLabel, parse_labels
+from pipeline.records import OptionalText, storable
+from pipeline.review.label_studio import is_label_studio, read_export, region_span, require_annotations
+from pipeline.review.labels import PageLabel, labels_from
+from pipeline.user_files import JsonRow, json_rows, read_text, records
 from pipeline.words import counted
 
 GoldFormat = Literal["pages", "labels", "label-studio", "brat"]
-FORMATS_HINT = (
-    "give a JSONL with doc_id, page, text and mentions, a labels.jsonl, a JSON export of Label Studio, or a folder "
-    "with BRAT files (.ann and .txt)"
+GOLD_FILE = (
+    "a JSONL with doc_id, page, text and mentions, a labels.jsonl, a JSON export of Label Studio, or a folder with "
+    "BRAT files (.ann and .txt)"
 )
+FORMATS_HINT = f"give {GOLD_FILE}"
 # The keys of a Label Studio task that may hold the document's id, if the tasks are not our own.
 TASK_DOCUMENT_KEYS = ("source", "doc_id", "document")
 
@@ -68,18 +69,25 @@ def load_gold(path: Path) -> Gold:
     if path.is_dir():
         gold = Gold(path, "brat", *read_brat(path))
     else:
-        content = read_gold_bytes(path)
-        if content.lstrip()[:1] == b"[":
-            gold = _label_studio(path, content)
-        elif is_standoff(content):
-            gold = Gold(path, "brat", *read_brat(path))
-        elif b'"text_sha256"' in content.lstrip().partition(b"\n")[0]:
-            gold = Gold(path, "labels", *_from_labels(parse_labels(path)))
-        else:
-            gold = Gold(path, "pages", list(_rows(path, content)), [])
+        gold = _load_file(path, read_text(path, GOLD_FILE, LabelError))
     if not gold.pages:
         raise LabelError(f"{path} has no page to evaluate{''.join(' (' + note + ')' for note in gold.notes)}.")
     return gold
+
+
+def _load_file(path: Path, content: str) -> Gold:
+    if not content.strip():
+        raise LabelError(f"{path} is empty: give {GOLD_FILE}.")
+    if is_standoff(content):
+        return Gold(path, "brat", *read_brat(path))
+    rows = json_rows(content, path, GOLD_FILE, LabelError)
+    if is_label_studio(rows):
+        return _label_studio(path, rows)
+    if rows and "text_sha256" in rows[0][1]:
+        return Gold(path, "labels", *_from_labels(labels_from(rows, path)))
+    return Gold(path, "pages", [_gold_page(row) for row in records(
+        rows, _Row, path, "a gold page", FORMATS_HINT, LabelError
+    )], [])  # fmt: skip
 
 
 def is_gold(path: Path) -> bool:
@@ -90,38 +98,46 @@ def is_gold(path: Path) -> bool:
     if path.is_dir():
         return True
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = read_text(path, GOLD_FILE, LabelError)
+    except LabelError:
         return False
-    start = content.lstrip()
-    if start[:1] == b"[":
-        return b'"annotations"' in content and b'"text_sha256"' not in content
-    return is_standoff(content) or b'"doc_id"' in start.partition(b"\n")[0]
-
-
-def _rows(path: Path, content: bytes) -> Iterator[GoldPage]:
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _Row.model_validate_json(line)
-        except ValidationError as error:
-            reason = invalid_because(error)
-            raise LabelError(f"{path}, line {number}, is not a gold page ({reason}): {FORMATS_HINT}.") from None
-        mentions = (MarkedName(one.raw_name, one.start, one.end, one.specificity, one.context) for one in row.mentions)
-        yield GoldPage(str(row.doc_id), row.page, tuple(mentions), row.text)
-
-
-def _label_studio(path: Path, content: bytes) -> Gold:
+    if is_standoff(content):
+        return True
     try:
-        tasks = json.loads(content)
-        own = not tasks or "text_sha256" in tasks[0]["data"]
-        pages, notes = _from_labels(read_export(path)) if own else ([_foreign_task(task) for task in tasks], [])
-    except (RecursionError, KeyError, TypeError, AttributeError, ValueError) as error:
-        # ValueError includes invalid JSON. The message of a KeyError is only the key.
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
-        raise LabelError(f"{path} is not a JSON export of Label Studio ({reason}): {FORMATS_HINT}.") from None
-    return Gold(path, "label-studio", pages, notes)
+        rows = json_rows(content, path, GOLD_FILE, LabelError)
+    except LabelError:
+        return '"doc_id"' in content
+    if is_label_studio(rows):
+        return any("annotations" in row for _, row in rows) and not any(_is_own(row) for _, row in rows)
+    return any("doc_id" in row for _, row in rows)
+
+
+def _is_own(task: dict[str, Any]) -> bool:
+    return isinstance(task.get("data"), dict) and "text_sha256" in task["data"]
+
+
+def _gold_page(row: _Row) -> GoldPage:
+    mentions = (MarkedName(one.raw_name, one.start, one.end, one.specificity, one.context) for one in row.mentions)
+    return GoldPage(str(row.doc_id), row.page, tuple(mentions), row.text)
+
+
+def _label_studio(path: Path, rows: Sequence[JsonRow]) -> Gold:
+    require_annotations(rows, path)
+    if any(_is_own(task) for _, task in rows):
+        labels, notes = read_export(rows, path)
+        pages, more = _from_labels(labels)
+        return Gold(path, "label-studio", pages, [*notes, *more])
+    pages = []
+    for place, task in rows:
+        try:
+            pages.append(_foreign_task(task))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            # The message of a KeyError is only the key.
+            reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+            raise LabelError(
+                f"{path}, {place}, is not a task of a JSON export of Label Studio ({reason}): {FORMATS_HINT}."
+            ) from None
+    return Gold(path, "label-studio", pages, [])
 
 
 def _from_labels(labels: Iterable[PageLabel]) -> tuple[list[GoldPage], list[str]]:
@@ -156,6 +172,13 @@ def _foreign_task(task: dict[str, Any]) -> GoldPage:
     annotations = [one for one in task["annotations"] if not one.get("was_cancelled")]
     newest = max(annotations, key=lambda one: one.get("updated_at") or "") if annotations else {"result": []}
     text = storable(data["text"])
-    spans = [(one["value"]["start"], one["value"]["end"]) for one in newest["result"] if one["type"] == "labels"]
-    mentions = tuple(MarkedName(text[start:end], start, end) for start, end in spans)
+    regions = [one["value"] for one in newest["result"] if one["type"] == "labels"]
+    mentions = tuple(_marked(text, region) for region in regions)
     return GoldPage(str(document), int(data["page"]) if data.get("page") else None, mentions, text)
+
+
+def _marked(text: str, region: dict[str, Any]) -> MarkedName:
+    """The mention of a region. One whose text is not on the page keeps it, so that it is reported as not found."""
+    if span := region_span(text, region):
+        return MarkedName(text[slice(*span)], *span)
+    return MarkedName(storable(str(region.get("text"))), region["start"], region["end"])

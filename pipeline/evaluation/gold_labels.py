@@ -13,7 +13,7 @@ from pipeline.evaluation.gold import Gold
 from pipeline.evaluation.pages import GROUP_FIELDS, MarkedName, MarkedPage
 from pipeline.evaluation.placement import Placement, place, require_pages
 from pipeline.records import CLASS_FIELDS, Page
-from pipeline.review.labels import DatasetLabel, PageLabel, add_labels, stored_labels, text_hash
+from pipeline.review.labels import AddedLabels, DatasetLabel, PageLabel, add_labels, stored_labels, text_hash
 from pipeline.workspace import Workspace
 
 
@@ -31,14 +31,14 @@ class LeftOut:
 class ImportedGold:
     """`labels`: of the pages that were placed. `relocated`: mentions that were searched for, as the texts differ.
 
-    `changed`: rows of labels.jsonl that were added or replaced. `unknown_values`: values that are not among those of
+    `added`: what became of the rows of labels.jsonl. `unknown_values`: values that are not among those of
     their field and were not imported: number of mentions by field and value.
     """
 
     labels: list[PageLabel]
     left_out: list[LeftOut]
     relocated: int
-    changed: int
+    added: AddedLabels
     unknown_values: Counter[tuple[str, str]]
 
 
@@ -63,7 +63,7 @@ def import_gold(
         labels=labels,
         left_out=_left_out(gold, placement),
         relocated=placement.relocated,
-        changed=add_labels(labels, workspace),
+        added=add_labels(labels, workspace),
         unknown_values=Counter(
             (name, value)
             for page in whole

@@ -17,6 +17,7 @@ from pipeline.review.labels import text_hash
 from pipeline.store import load_text, manifest_entries
 from pipeline.text.grounding import PageIndex
 from pipeline.text.normalize import normalized, normalized_with_origin
+from pipeline.user_files import csv_rows, read_text
 from pipeline.workspace import Workspace
 
 CONTEXT = 60  # characters around a mention that are searched for, if the gold's text differs from the page
@@ -98,12 +99,9 @@ def require_pages(placement: Placement, workspace: Workspace) -> None:
 def read_documents_map(path: Path) -> dict[str, str]:
     """A CSV with the gold id and the document id in its first two columns; a header is allowed. Raises LabelError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except OSError as error:
-        raise LabelError(f"Cannot read {path} ({error.strerror}): give the path of a CSV file.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
+        rows = [row for _, row in csv_rows(read_text(path, "a CSV file with two columns", LabelError))]
+    except csv.Error as error:
+        raise LabelError(f"{path} is not a valid CSV file ({error}): check its quotation marks.") from None
     if not rows or any(len(row) < 2 for row in rows):
         raise LabelError(f"{path} must have two columns: the id in the gold file and the document id.")
     return {row[0].strip(): row[1].strip() for row in rows}

@@ -51,16 +51,16 @@ def load_papers(input_dir: Path) -> Papers:
         return Papers()
     rows: dict[str, Mapping[str, str]] = {}
     extra: dict[str, None] = {}
-    for number, cells in read_rows(path, "The metadata file"):
+    for place, cells in read_rows(path, "The metadata file"):
         row = {name.strip().lower(): (value or "").strip() for name, value in cells.items()}
         document = row.pop("document", "").removesuffix(".pdf")
         if not document:
             raise InputError(
-                f"{path}, line {number}, names no document: add a column 'document' with the path of the PDF in "
+                f"{path}, {place}, names no document: add a column 'document' with the path of the PDF in "
                 "INPUT_DIR, without .pdf."
             )
         if document in rows:
-            raise InputError(f"{path}, line {number}, names the document '{document}' again: delete one of its lines.")
+            raise InputError(f"{path}, {place}, names the document '{document}' again: delete one of its lines.")
         if "guessed" in row:
             raise InputError(f"{path} has a column 'guessed', which the tables use for something else: rename it.")
         extra |= dict.fromkeys(name for name in row if name not in FIELDS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,51 +11,40 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import InputError
 from pipeline.records import invalid_because
+from pipeline.user_files import csv_rows, json_rows, read_text
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
 def read_records(path: Path, origin: str, kind: type[_Record]) -> Iterator[_Record]:
-    """The rows as records. `origin`: the option or setting that names the file. Raises InputError, with the line."""
+    """The rows as records. `origin`: the option or setting that names the file. Raises InputError, with the place."""
     columns = ", ".join(field.alias or name for name, field in kind.model_fields.items())
-    for number, row in read_rows(path, origin):
+    for place, row in read_rows(path, origin):
         try:
             yield kind.model_validate(row)
         except ValidationError as error:
             raise InputError(
-                f"{origin} {path}, line {number}, is invalid ({invalid_because(error)}): fix that line. The columns "
+                f"{origin} {path}, {place}, is invalid ({invalid_because(error)}): fix that line. The columns "
                 f"are {columns}."
             ) from None
 
 
-def read_rows(path: Path, origin: str) -> Iterator[tuple[int, Any]]:
-    """(line number, row) of a CSV with a header line, or of a JSONL. Raises InputError."""
-    try:
-        # Excel writes a byte order mark.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{origin} {path} is not a text file in UTF-8: save it again as CSV UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{origin} {path} cannot be read ({error.strerror}): check the path.") from None
-    if path.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError:
-                    raise InputError(f"{origin} {path}, line {number}, is not valid JSON: fix that line.") from None
+def read_rows(path: Path, origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of a CSV with a header line, or of a JSONL or JSON file. Raises InputError."""
+    wanted = f"a CSV or JSONL file for {origin}"
+    text = read_text(path, wanted, InputError)
+    if path.suffix.lower() in (".jsonl", ".json"):
+        yield from json_rows(text, path, wanted, InputError)
         return
-    blank = len(text) - len(text.lstrip("\r\n"))
-    header = text[blank:].partition("\n")[0]
-    # Excel separates columns by semicolons where commas are decimal points.
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text[blank:], newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    number = 0
     try:
-        for row in reader:
-            cells = {key: value for key, value in row.items() if key}
-            if any(cells.values()):
-                yield reader.line_num, cells
+        for number, cells in csv_rows(text):
+            if header is None:
+                header = cells
+            else:
+                yield f"line {number}", {name: cell for name, cell in zip(header, cells, strict=False) if name}
     except csv.Error as error:
         raise InputError(
-            f"{origin} {path} is not valid CSV near line {reader.line_num} ({error}): check the quotation marks there."
+            f"{origin} {path} is not valid CSV near line {number + 1} ({error}): check the quotation marks there."
         ) from None

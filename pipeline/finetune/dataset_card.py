@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -39,7 +41,7 @@ class DatasetCard:
     each class field, mentions by split and value. `documents`: by split. `tokens`: rows by split and lower end of their
     bucket. `models`: documents by stage, model and start of the prompt's hash. `without_final_labels`: documents of
     which the last stage has finished no page. `left_out`: pages by reason. `left_out_parts`: parts of long pages.
-    `cost_usd`: of all answers whose price is known.
+    `cost_usd`: of all answers whose price is known. `digest`: of all rows.
     """
 
     min_specificity: str = SPECIFICITIES[-1]
@@ -57,6 +59,7 @@ class DatasetCard:
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_parts: int = 0
     cost_usd: float = 0.0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _last: str = ""
 
     def add_document(self, document: Document | None) -> None:
@@ -72,6 +75,7 @@ class DatasetCard:
     def add_row(self, split: str, example: Example, row: Mapping[str, Any]) -> None:
         """Count a row, `row` being its form in the file. The rows of a document must follow each other."""
         self.rows[split, example.kind] += 1
+        self.digest.update(f"{split} {json.dumps(row)}".encode())
         if example.language:
             self.languages.add(example.language)
         self.labels[split, example.label] += 1
@@ -120,6 +124,7 @@ def _text(card: DatasetCard, form: Format, has_histogram: bool) -> str:
             card.languages,
             [label for _, label in card.labels],
             card.licence,
+            card.digest.hexdigest(),
         ),
         "# Dataset mentions: training data\n",
         f"Each row is a page, or a part of a long page, in the format `{form}`. It consists of the system prompt\n"
@@ -161,12 +166,16 @@ def _about_vague_mentions(minimum: str) -> list[str]:
 
 
 def front_matter(
-    rows: Mapping[str, int], languages: Collection[str], labels: Collection[str], licence: str | None
+    rows: Mapping[str, int],
+    languages: Collection[str],
+    labels: Collection[str],
+    licence: str | None,
+    rows_sha256: str = "",
 ) -> str:
     """The header in YAML that dataset hubs read (https://huggingface.co/docs/hub/datasets-cards).
 
     `rows`: by split; splits without rows are left out, because loading an empty file fails. `languages`: ISO 639-1.
-    `labels`: who labelled the rows.
+    `labels`: who labelled the rows. `rows_sha256`: hash of the rows.
     """
     by_people = any(PERSON in label for label in labels)
     by_models = any(label.startswith(PIPELINE) for label in labels)
@@ -182,6 +191,10 @@ def front_matter(
     ]
     if files:
         header["configs"] = [{"config_name": "default", "data_files": files}]
+        if rows_sha256:
+            # The library datasets caches what it loaded, and takes new rows in the same folder for the old ones if
+            # nothing differs in this header.
+            header["configs"][0]["description"] = f"rows {rows_sha256[:16]}"
     return f"---\n{yaml.safe_dump({key: value for key, value in header.items() if value}, sort_keys=False)}---\n"
 
 

@@ -19,6 +19,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import Example, PageFilter, PageRules, TrainingPage, examples
 from pipeline.finetune.formats import row, sources_row
 from pipeline.finetune.negatives import NegativeSampler
+from pipeline.finetune.shortage import SplitDocuments, nothing_to_write
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL
 from pipeline.records import Document, ManifestEntry
@@ -32,13 +33,13 @@ PROMPT = "extraction_finetuned"
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written. `documents`: with final or human labels, by split. `has_histogram`: whether the card has one.
+    """What was written. `documents`: those with final or human labels. `has_histogram`: whether the card has one.
 
     `card.left_out`: pages that were left out, by reason.
     """
 
     card: DatasetCard
-    documents: Counter[str]
+    documents: SplitDocuments
     has_histogram: bool
 
 
@@ -47,7 +48,7 @@ def generate(config: Config, workspace: Workspace, form: Format = "openai", only
 
     Documents without final labels are used if people have labelled pages of them: then only the completed pages.
     `only_reviewed`: use only pages that a person has completed. Raises StageOrderError if no document has labels of
-    either kind, InputError, LabelError, WorkspaceError.
+    either kind, or no page can be used; then no file is changed. Raises InputError, LabelError, WorkspaceError.
     """
     generator = _Generator(config, workspace, form, only_reviewed)
     generator.write_splits()
@@ -70,11 +71,11 @@ class _Generator:
         self.system, self.card, self.documents = (
             read_prompt(config, PROMPT),
             DatasetCard(config.min_specificity, config.dataset_license),
-            Counter[str](),
+            SplitDocuments(),
         )
 
     def write_splits(self) -> None:
-        """Write all rows. Raises StageOrderError if there are no labels; then it writes nothing."""
+        """Write all rows. Raises StageOrderError if there are none; then it changes no file."""
         with ExitStack() as stack:
             names = [f"{split}{kind}" for split in SPLITS for kind in ("", ".sources")]
             paths = {name: self._workspace.finetune / f"{name}.jsonl" for name in names}
@@ -85,17 +86,19 @@ class _Generator:
                     self._sample(splits, sampler)
                     for split, example in self._examples(splits, sampler):
                         self._write(split, example, files)
-            if not self.documents:
+            if not self.documents.counts:
                 raise StageOrderError(
                     "No paper has final labels or human labels yet: run all stages with  python run_batch.py "
                     "--process all , or label pages without a key (write them with  python review_labels.py --html "
                     "--all-pages , import the labels with  python review_labels.py --import FILE )."
                 )
+            if not self.card.rows:
+                raise nothing_to_write(self._workspace.finetune, self.card.left_out, self._rules.only_reviewed)
 
     def _sample(self, splits: Sequence[Split], sampler: NegativeSampler) -> None:
         """Count the positive pages of these splits and sample their negatives."""
         for split, entry, document in self._split_documents(splits, "Selecting pages"):
-            self.documents[split] += 1
+            self.documents.add(entry.source, split)
             self.card.add_document(document)
             for page in self._training_pages(split, entry.source, document, self.card.left_out):
                 if page.kind == "positive":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import PageRules
 from pipeline.finetune.formats import formatted
 from pipeline.finetune.judge_rows import JudgeRow, judge_rows
+from pipeline.finetune.shortage import SplitDocuments, nothing_to_write
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL, FIRST
 from pipeline.review.labels import load_labels
@@ -34,7 +36,8 @@ PROMPT = "judge_finetuned"
 class JudgeGenerated:
     """What was written to `folder`: `rows` by split, `verdicts` by split and value, `left_out`: pages by reason.
 
-    `languages`: of the pages. `labels`: who labelled them.
+    `languages`: of the pages. `labels`: who labelled them. `documents`: those that the extraction has answered.
+    `digest`: of all rows.
     """
 
     folder: Path
@@ -43,6 +46,8 @@ class JudgeGenerated:
     left_out: Counter[str] = field(default_factory=Counter)
     languages: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
+    documents: SplitDocuments = field(default_factory=SplitDocuments)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
 def generate_judge(config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> JudgeGenerated:
@@ -57,7 +62,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
         files = {name: stack.enter_context(replacing(made.folder / name)) for name in names}
         # Train comes last, because it must not contain pages of the other splits.
         for splits in (SPLITS[1:], SPLITS[:1]):
-            for split, row in _rows(config, workspace, rules, splits, made.left_out):
+            for split, row in _rows(config, workspace, rules, splits, made):
                 if split != "train":
                     held_out.add(row.page.text)
                 elif held_out.has_near_duplicate(row.page.text):
@@ -69,9 +74,12 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 source = {**provenance, "unlabelled": row.unlabelled}
                 files[f"{split}.sources.jsonl"].write(json.dumps(source).encode("ascii") + b"\n")
                 made.rows[split] += 1
+                made.digest.update(f"{split} {json.dumps(line)}".encode())
                 made.labels.add(row.label)
                 made.languages.update(filter(None, [row.page.language]))
                 made.verdicts.update((split, verdict.valid) for verdict in row.answer.verdicts)
+        if not made.rows and made.documents.counts and made.left_out:
+            raise nothing_to_write(made.folder, made.left_out, only_reviewed)
         if not made.rows:
             raise StageOrderError(
                 "There is no page with mentions and a label: run  python run_batch.py --process extraction , then "
@@ -83,7 +91,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
 
 
 def _rows(
-    config: Config, workspace: Workspace, rules: PageRules, splits: Sequence[Split], left_out: Counter[str]
+    config: Config, workspace: Workspace, rules: PageRules, splits: Sequence[Split], made: JudgeGenerated
 ) -> Iterator[tuple[Split, JudgeRow]]:
     labels = load_labels(workspace)
     entries = manifest_entries(workspace)
@@ -95,11 +103,12 @@ def _rows(
         documents = {process: load_document(workspace, process, entry.source) for process in (FIRST, FINAL)}
         current = {name: one for name, one in documents.items() if one and one.text_sha256 == text.digest()}
         if FIRST not in current:
-            left_out["the extraction has no answer about this text"] += text.n_pages
+            made.left_out["the extraction has no answer about this text"] += text.n_pages
             continue
+        made.documents.add(entry.source, split)
         for row in judge_rows(text, current, labels, rules):
             if isinstance(row, str):
-                left_out[row] += 1
+                made.left_out[row] += 1
             else:
                 yield split, row
 
@@ -107,7 +116,7 @@ def _rows(
 def _card(made: JudgeGenerated, form: Format, licence: str | None) -> str:
     splits = [(one, made.rows[one], made.verdicts[one, True], made.verdicts[one, False]) for one in SPLITS]
     return "\n".join([
-        front_matter(made.rows, made.languages, made.labels, licence),
+        front_matter(made.rows, made.languages, made.labels, licence, made.digest.hexdigest()),
         "# Verdicts on dataset mentions: training data\n",
         f"Each row is a page with the mentions that the extraction found on it, in the format `{form}`, and a\n"
         "verdict on each of them. A mention is valid if the final label has a valid mention in the same place.\n"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pipeline.errors import LabelError
 from pipeline.files import replacing
-from pipeline.records import CLASS_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record, invalid_because
+from pipeline.records import CLASS_FIELDS, Dataset, DatasetFields, MentionPage, Page, Record
 from pipeline.text.grounding import PageIndex, Span
+from pipeline.user_files import JsonRow, json_rows, read_text, records
+from pipeline.words import counted
 from pipeline.workspace import Workspace
 
 Decision = Literal["accept", "reject", "edit", "add"]
 # The page_status of a page that all stages have finished.
 FINISHED = ("answered", "nothing_to_ask")
+LABEL_FILE = "a labels.jsonl of the review page, or a JSON export of a Label Studio project"
 
 
 class DatasetLabel(DatasetFields):
@@ -64,26 +67,36 @@ class LabelledPage:
     decisions: dict[tuple[int, int], Decision] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class AddedLabels:
+    """What became of imported labels: rows of labels.jsonl that are new, replaced or unchanged.
+
+    `older`: labels that were not used, because there is a newer one of the same page and annotator.
+    """
+
+    new: int
+    replaced: int
+    unchanged: int
+    older: int
+
+    def __str__(self) -> str:
+        older = f", {self.older:,} not used because there is a newer one" if self.older else ""
+        return f"{counted(self.new, 'new row')}, {self.replaced:,} replaced, {self.unchanged:,} unchanged{older}"
+
+
 def text_hash(page: Page) -> str:
     """SHA-256 of the page's text. It shows whether a label was made on the same text."""
     return hashlib.sha256(page.text.encode()).hexdigest()
 
 
-def parse_labels(path: Path) -> Iterator[PageLabel]:
-    """The rows of a labels.jsonl. Raises LabelError, with the line number of an invalid row."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise LabelError(f"Cannot read {path} ({error.strerror}): give the path of a label file.") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield PageLabel.model_validate_json(line)
-            except ValidationError as error:
-                reason = invalid_because(error)
-                raise LabelError(
-                    f"{path}, line {number}, is not a valid label ({reason}): fix or delete that line."
-                ) from None
+def parse_labels(path: Path) -> list[PageLabel]:
+    """The rows of a labels.jsonl. Raises LabelError, with the number of rows that are invalid."""
+    return labels_from(json_rows(read_text(path, LABEL_FILE, LabelError), path, LABEL_FILE, LabelError), path)
+
+
+def labels_from(rows: Sequence[JsonRow], path: Path) -> list[PageLabel]:
+    """The rows of a labels.jsonl that was read already. Raises LabelError."""
+    return records(rows, PageLabel, path, "a valid label", f"fix or delete it, or give {LABEL_FILE}", LabelError)
 
 
 def stored_labels(workspace: Workspace) -> list[PageLabel]:
@@ -96,21 +109,23 @@ def load_labels(workspace: Workspace) -> dict[tuple[str, int], PageLabel]:
     return {(label.source, label.page): label for label in stored_labels(workspace)}
 
 
-def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> int:
-    """Add labels to labels.jsonl, which keeps the newest label of each page and annotator. Raises LabelError.
-
-    Returns the number of rows that were added or replaced.
-    """
-    before = {(label.source, label.page, label.annotator): label for label in stored_labels(workspace)}
-    rows = dict(before)
-    for label in sorted(new, key=_time):
-        key = label.source, label.page, label.annotator
-        if key not in before or before[key].time <= label.time:
-            rows[key] = label
+def add_labels(new: Iterable[PageLabel], workspace: Workspace) -> AddedLabels:
+    """Add labels to labels.jsonl, which keeps the newest label of each page and annotator. Raises LabelError."""
+    before = {_key(label): label for label in stored_labels(workspace)}
+    labels = sorted(new, key=_time)
+    newest = {_key(label): label for label in labels}
+    used = {key: label for key, label in newest.items() if key not in before or before[key].time <= label.time}
+    rows = before | used
     with replacing(workspace.labels) as file:
         for key in sorted(rows):
             file.write(json.dumps(rows[key].model_dump(exclude_unset=True), ensure_ascii=False).encode() + b"\n")
-    return sum(rows[key] != before.get(key) for key in rows)
+    added = len(used.keys() - before.keys())
+    unchanged = sum(label == before.get(key) for key, label in used.items())
+    return AddedLabels(added, len(used) - added - unchanged, unchanged, len(labels) - len(used))
+
+
+def _key(label: PageLabel) -> tuple[str, int, str]:
+    return label.source, label.page, label.annotator
 
 
 def _time(label: PageLabel) -> str:
