@@ -32,7 +32,7 @@ from pipeline.processes import PROCESSES
 from pipeline.records import Specificity
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
+SECRETS = ("OPENAI_API_KEY", "LOCAL_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
 OPENAI_URL = "https://api.openai.com/v1"
 HUGGINGFACE = "huggingface:"  # before the name of a model, as a value of PREFILTER
 
@@ -104,6 +104,7 @@ class Config(BaseModel):
     local_adapter: str = "auto"
     local_model_dir: Path = Field(default_factory=default_model_dir)
     local_base_url: str | None = None
+    local_api_key: SecretStr | None = Field(None, repr=False, exclude=True)
     local_max_tokens: int = Field(1024, ge=16)
     local_concurrency: int = Field(1, ge=1)
 
@@ -125,7 +126,7 @@ class Config(BaseModel):
     def _without_password(cls, url: str | None) -> str | None:
         """URLs are printed in messages and saved with the answers, so they must not contain a secret."""
         if url and urlsplit(url).username is not None:
-            raise ValueError("it contains a user name or a password: remove them and use OPENAI_API_KEY")
+            raise ValueError("it contains a user name or a password: remove them and set the key in .env")
         return url
 
     @field_validator("prefilter", mode="before")

@@ -34,8 +34,9 @@ class Collected:
 
     `ignored_rows`: rows that match no pending request. `failed`: batches that the provider rejected, with the reason.
     `no_room`: single requests for which the queue had no room. `refused`: requests that would be refused every time, by
-    message. Of the last round alone: `running`, `elsewhere` (batches of another provider), `unknown` (batches or files
-    that the provider does not know) and `unreachable` (requests to the provider that failed).
+    message. `repaired`: answers whose form was repaired; `repairs`: what was repaired in them. Of the last round alone:
+    `running`, `elsewhere` (batches of another provider), `unknown` (batches or files that the provider does not know)
+    and `unreachable` (requests to the provider that failed).
     """
 
     batches: int = 0
@@ -44,6 +45,8 @@ class Collected:
     requeued: int = 0
     no_room: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    repairs: Counter[str] = field(default_factory=Counter)
     ignored_rows: int = 0
     failed: list[str] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -56,6 +59,9 @@ class Collected:
 
     def count(self, outcome: Outcome) -> None:
         self.outcomes[outcome.kind] += 1
+        if outcome.repairs and outcome.kind == "ok":
+            self.repaired += 1
+            self.repairs.update(outcome.repairs)
         if outcome.parameter:
             self.refused[outcome.message or outcome.parameter] += 1
 
@@ -199,7 +205,10 @@ def checked(stage: Stage, outcome: Outcome, expects: int) -> Outcome:
     if outcome.kind != "ok" or outcome.content is None:
         return outcome
     try:
-        outcome.content = stage.parse(outcome.content, expects).model_dump_json()
+        answer, repairs = stage.parse_counting(outcome.content, expects)
+        outcome.content = answer.model_dump_json()
+        if repairs:
+            outcome.repairs = (*outcome.repairs, *repairs)
     except InvalidAnswer as reason:
         outcome.kind, outcome.message = reason.kind, str(reason)
     return outcome

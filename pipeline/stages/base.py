@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.config import Config
 from pipeline.processes import previous_process
-from pipeline.records import NOT_SENT, Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+from pipeline.records import NOT_SENT, Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText, storable
+from pipeline.stages.repair import find_objects, repair_fields
 from pipeline.text.chunks import Chunk, Chunking, chunks
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -101,19 +103,46 @@ class Stage(ABC):
         return previous_process(self.process)
 
     def parse(self, content: str, expects: int) -> Answer:
-        """Check a model's text. Raises InvalidAnswer (`invalid_json`, `invalid_answer`).
+        """Check a model's text. Raises InvalidAnswer (`invalid_json`, `invalid_answer`)."""
+        return self.parse_counting(content, expects)[0]
 
-        Called once for each answer, when it is collected.
+    def parse_counting(self, content: str, expects: int) -> tuple[Answer, Sequence[str]]:
+        """The answer in a model's text, and what was repaired to read it. Raises InvalidAnswer.
+
+        Called once for each answer, when it is collected. Nearly all answers need no repair.
         """
+        repairs: Sequence[str] = ()
         try:
             answer = self.answer_type.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            kind: OutcomeKind = "invalid_json" if first["type"] == "json_invalid" else "invalid_answer"
-            raise InvalidAnswer(kind, f"{place}: {first['msg']}" if place else first["msg"]) from None
+            try:
+                answer, repairs = self._repaired(content, error.errors()[0])
+            except RecursionError:
+                raise InvalidAnswer("invalid_json", "the JSON of the answer is nested too deeply") from None
         self.validate(answer, expects)
-        return answer
+        return answer, repairs
+
+    def _repaired(self, content: str, problem: ErrorDetails) -> tuple[Answer, Sequence[str]]:
+        """The answer in a text that is not an answer as it is, because of `problem`."""
+        required = {name for name, field in self.answer_type.model_fields.items() if field.is_required()}
+        found = find_objects(content, required)
+        if not found.objects:
+            raise _invalid(problem)
+        if len(found.objects) > 1:
+            raise InvalidAnswer("invalid_answer", "it has different JSON objects: it is unclear which one is meant")
+        text = json.dumps(found.objects[0], ensure_ascii=False)
+        clean, repairs = storable(text), found.repairs
+        if clean != text:
+            repairs.append("broken character")
+        try:
+            return self.answer_type.model_validate_json(clean), repairs
+        except ValidationError as error:
+            value = json.loads(clean)
+            repairs += repair_fields(value, error.errors())
+        try:
+            return self.answer_type.model_validate_json(json.dumps(value)), repairs
+        except ValidationError as error:
+            raise _invalid(error.errors()[0]) from None
 
     def load(self, content: str) -> Answer:
         """An accepted answer, from the text in which the ledger keeps it."""
@@ -178,3 +207,9 @@ class Stage(ABC):
         """
         schema: dict[str, Any] = json.loads((SCHEMAS / f"{self.process}.json").read_text(encoding="utf-8"))
         return schema
+
+
+def _invalid(problem: ErrorDetails) -> InvalidAnswer:
+    place = ".".join(str(part) for part in problem["loc"])
+    kind: OutcomeKind = "invalid_json" if problem["type"] == "json_invalid" else "invalid_answer"
+    return InvalidAnswer(kind, f"{place}: {problem['msg']}" if place else problem["msg"])
