@@ -45,6 +45,8 @@ def chat_completer(base_url: str, key: str | None, clock: Clock) -> Iterator[Cal
 
 
 class _ChatServer:
+    """`key`: empty if there is none."""
+
     def __init__(self, client: httpx2.Client, base_url: str, key: str, clock: Clock) -> None:
         self._client, self._base_url, self._key, self._clock = client, base_url, key, clock
         self._url = base_url.rstrip("/") + "/chat/completions"
@@ -68,9 +70,9 @@ class _ChatServer:
             raise ProviderError(problem)
         status, content = reply
         if status in (401, 403):
-            said = str(content["error"].get("message") or content["error"])
             hint = "refused the key: check LOCAL_API_KEY" if self._key else "needs a key: set LOCAL_API_KEY"
-            raise ProviderError(f"{self._base_url} {hint} in .env or the environment. It replied: {self._shown(said)}")
+            said = content["error"]["message"]
+            raise ProviderError(f"{self._base_url} {hint} in .env or the environment. It replied: {said}")
         return reply
 
     def _read(self, response: httpx2.Response) -> tuple[Reply | None, str]:
@@ -85,12 +87,12 @@ class _ChatServer:
         status = response.status_code
         if status >= 400:
             error = content.get("error") or content if isinstance(content, dict) else None
-            return (status, self._error(error or response.text or response.reason_phrase)), ""
+            return (status, self._error(error, response.text or response.reason_phrase)), ""
         error = error_in(content) if isinstance(content, dict) else None
         if error:
             code = error.get("code") or error.get("type") if isinstance(error, dict) else None
             otherwise = 503 if code in _TEMPORARY_CODES else 400
-            return (status_of(error) or otherwise, self._error(error)), ""
+            return (status_of(error) or otherwise, self._error(error, response.text)), ""
         if isinstance(content, dict) and "choices" in content:
             return (200, content), ""
         return None, (
@@ -98,21 +100,18 @@ class _ChatServer:
             f"ends in /v1), and that no login page or proxy replies instead. It replied: {self._shown(response.text)}"
         )
 
-    def _error(self, error: Any) -> dict[str, Any]:
-        """The error in the API's format, without the key, which some servers repeat."""
-        return {"error": self._hidden(error) if isinstance(error, dict) else {"message": self._shown(str(error))}}
+    def _error(self, error: object, text: str) -> dict[str, Any]:
+        """The error of a reply in the API's format. `text`: the whole reply, if the error has no message."""
+        details = error if isinstance(error, dict) else {"message": error}
+        said = details.get("message")
+        message = self._shown(said if isinstance(said, str) and said.strip() else text)
+        others = {name: details[name] for name in ("code", "type", "param") if isinstance(details.get(name), str | int)}
+        return {"error": {"message": message} | {name: self._shown(str(value)) for name, value in others.items()}}
 
     def _shown(self, text: str) -> str:
-        """The beginning of a reply on one line."""
-        return storable(str(self._hidden(" ".join(text.split())))[:SHOWN]) or "nothing"
-
-    def _hidden(self, value: Any) -> Any:
-        """A part of a reply without the key."""
-        if isinstance(value, dict):
-            return {name: self._hidden(inner) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [self._hidden(inner) for inner in value]
-        return value.replace(self._key, "***") if self._key and isinstance(value, str) else value
+        """The beginning of a reply on one line, without the key, which some servers repeat."""
+        text = text.replace(self._key, "***") if self._key else text
+        return storable(" ".join(text.split())[:SHOWN]) or "nothing"
 
     def _unreachable(self, error: httpx2.HTTPError) -> str:
         if isinstance(error, httpx2.TimeoutException):

@@ -27,6 +27,7 @@ _WRAPPINGS = {
         r"<[|｜][^|｜<>]{1,40}[|｜]>|</?s>|</?(?:bos|eos|start_of_turn|end_of_turn)>|\[/?INST\]"
     ),
 }
+_HALF_OBJECT = re.compile(r'\{\s*"')
 _BRACE = re.compile(r"[{}]")
 _STRING_OR_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
 _INFINITY = float("inf")  # 1e999 in JSON
@@ -78,7 +79,7 @@ def find_objects(text: str, required: Set[str]) -> FoundObjects:
     after = around[last.end :]
     if _OPEN.search(around, 0, first.start):  # thoughts without an end, in which an object may be a draft
         repairs, around, limit = [*repairs, "thinking block"], after, 0
-    if len(_unwrapped(after)[0]) > limit:
+    if len(_unwrapped(after)[0]) > limit or _HALF_OBJECT.search(around):
         return FoundObjects([], [])
     other = next((place.value for place in answers if place.value != first.value), None)
     objects = [first.value] if other is None else [first.value, other]
