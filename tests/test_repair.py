@@ -40,8 +40,8 @@ GOOD, OTHER, NOTHING = extraction(), extraction(year="2020"), '{"data_mentions":
 
 
 def parsed(content: str, process: str = "extraction", expects: int = 0) -> tuple[Answer, list[str]]:
-    answer, repairs = get_stage(process).parse_counting(content, expects)
-    return answer, list(repairs)
+    repairs: list[str] = []
+    return get_stage(process).parse(content, expects, repairs), repairs
 
 
 @pytest.mark.parametrize(

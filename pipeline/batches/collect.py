@@ -205,10 +205,9 @@ def checked(stage: Stage, outcome: Outcome, expects: int) -> Outcome:
     if outcome.kind != "ok" or outcome.content is None:
         return outcome
     try:
-        answer, repairs = stage.parse_counting(outcome.content, expects)
-        outcome.content = answer.model_dump_json()
-        if repairs:
-            outcome.repairs = (*outcome.repairs, *repairs)
+        repairs = [*outcome.repairs]
+        outcome.content = stage.parse(outcome.content, expects, repairs).model_dump_json()
+        outcome.repairs = tuple(repairs)
     except InvalidAnswer as reason:
         outcome.kind, outcome.message = reason.kind, str(reason)
     return outcome

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from pipeline.config import Config
 from pipeline.processes import previous_process
@@ -102,32 +101,29 @@ class Stage(ABC):
         """The stage before this one."""
         return previous_process(self.process)
 
-    def parse(self, content: str, expects: int) -> Answer:
-        """Check a model's text. Raises InvalidAnswer (`invalid_json`, `invalid_answer`)."""
-        return self.parse_counting(content, expects)[0]
+    def parse(self, content: str, expects: int, repairs: list[str] | None = None) -> Answer:
+        """Check a model's text. Raises InvalidAnswer (`invalid_json`, `invalid_answer`).
 
-    def parse_counting(self, content: str, expects: int) -> tuple[Answer, Sequence[str]]:
-        """The answer in a model's text, and what was repaired to read it. Raises InvalidAnswer.
-
-        Called once for each answer, when it is collected. Nearly all answers need no repair.
+        Called once for each answer, when it is collected. What had to be repaired to read it is added to `repairs`.
         """
-        repairs: Sequence[str] = ()
         try:
             answer = self.answer_type.model_validate_json(content)
         except ValidationError as error:
             try:
-                answer, repairs = self._repaired(content, error.errors()[0])
+                answer, done = self._repaired(content, error)
             except RecursionError:
                 raise InvalidAnswer("invalid_json", "the JSON of the answer is nested too deeply") from None
+            if repairs is not None:
+                repairs += done
         self.validate(answer, expects)
-        return answer, repairs
+        return answer
 
-    def _repaired(self, content: str, problem: ErrorDetails) -> tuple[Answer, Sequence[str]]:
-        """The answer in a text that is not an answer as it is, because of `problem`."""
+    def _repaired(self, content: str, invalid: ValidationError) -> tuple[Answer, list[str]]:
+        """The answer in a text that is not an answer as it is, and what was repaired. Raises InvalidAnswer."""
         required = {name for name, field in self.answer_type.model_fields.items() if field.is_required()}
         found = find_objects(content, required)
         if not found.objects:
-            raise _invalid(problem)
+            raise _reason(invalid) from None
         if len(found.objects) > 1:
             raise InvalidAnswer("invalid_answer", "it has different JSON objects: it is unclear which one is meant")
         text = json.dumps(found.objects[0], ensure_ascii=False)
@@ -138,11 +134,11 @@ class Stage(ABC):
             return self.answer_type.model_validate_json(clean), repairs
         except ValidationError as error:
             value = json.loads(clean)
-            repairs += repair_fields(value, error.errors())
+            repairs += repair_fields(value, error)
         try:
             return self.answer_type.model_validate_json(json.dumps(value)), repairs
         except ValidationError as error:
-            raise _invalid(error.errors()[0]) from None
+            raise _reason(error) from None
 
     def load(self, content: str) -> Answer:
         """An accepted answer, from the text in which the ledger keeps it."""
@@ -209,7 +205,9 @@ class Stage(ABC):
         return schema
 
 
-def _invalid(problem: ErrorDetails) -> InvalidAnswer:
-    place = ".".join(str(part) for part in problem["loc"])
-    kind: OutcomeKind = "invalid_json" if problem["type"] == "json_invalid" else "invalid_answer"
-    return InvalidAnswer(kind, f"{place}: {problem['msg']}" if place else problem["msg"])
+def _reason(invalid: ValidationError) -> InvalidAnswer:
+    """The first reason why an answer is invalid."""
+    first = invalid.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    kind: OutcomeKind = "invalid_json" if first["type"] == "json_invalid" else "invalid_answer"
+    return InvalidAnswer(kind, f"{place}: {first['msg']}" if place else first["msg"])

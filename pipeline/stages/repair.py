@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 MAX_REMARK = 500  # characters after an answer; a model that writes more may have changed its mind
 
@@ -87,13 +87,13 @@ def find_objects(text: str, required: Set[str]) -> FoundObjects:
     return FoundObjects(objects, [*repairs, *wrappings, *(["surrounding text"] if left else []), *first.repairs])
 
 
-def repair_fields(value: dict[str, Any], errors: Sequence[ErrorDetails]) -> list[str]:
+def repair_fields(value: dict[str, Any], invalid: ValidationError) -> list[str]:
     """Drop unknown keys of an answer, and write numbers as text where text is expected. Returns what was repaired.
 
-    `errors`: what is wrong with the answer. Others are left as they are.
+    `invalid`: what is wrong with the answer. The rest of it is left as it is.
     """
     repairs = []
-    for error in errors:
+    for error in invalid.errors():
         *path, name = error["loc"] or ("",)
         inner: Any = value
         try:
