@@ -35,7 +35,7 @@ from pipeline.processes import PROCESSES
 from pipeline.records import Specificity, storable
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("OPENAI_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
+SECRETS = ("OPENAI_API_KEY", "LOCAL_API_KEY", "PDF_PASSWORDS", "OPENALEX_API_KEY")
 OPENAI_URL = "https://api.openai.com/v1"
 HUGGINGFACE = "huggingface:"  # before the name of a model, as a value of PREFILTER
 
@@ -109,6 +109,7 @@ class Config(BaseModel):
     local_adapter: str = "auto"
     local_model_dir: Path = Field(default_factory=default_model_dir)
     local_base_url: str | None = None
+    local_api_key: SecretStr | None = Field(None, repr=False, exclude=True)
     local_max_tokens: int = Field(1024, ge=16)
     local_concurrency: int = Field(1, ge=1)
 
@@ -125,7 +126,7 @@ class Config(BaseModel):
     folder: Path = Field(ROOT, exclude=True)
     overridden: dict[str, str] = Field({}, exclude=True)
 
-    @field_validator("openai_api_key", "openalex_api_key", mode="before")
+    @field_validator("openai_api_key", "local_api_key", "openalex_api_key", mode="before")
     @classmethod
     def _sendable_key(cls, key: object) -> object:
         """A key is often pasted with spaces, a line end or quotes around it. A blank one is not set."""
@@ -146,7 +147,7 @@ class Config(BaseModel):
         url = _unquoted(url)
         parts = urlsplit(url)
         if parts.username is not None:
-            raise ValueError("it contains a user name or a password: remove them and use OPENAI_API_KEY")
+            raise ValueError("it contains a user name or a password: remove them and set the key in .env")
         _ = parts.port  # ValueError if it is not a port
         if parts.scheme not in ("http", "https") or not parts.hostname or unsendable(url):
             raise ValueError("it must be a URL that starts with http:// or https://, such as http://localhost:8000/v1")

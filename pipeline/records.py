@@ -292,7 +292,8 @@ OutcomeKind = Literal[
 class Outcome:
     """The result of one attempt. `code`: the API's error code. Token counts are those that the answer reports.
 
-    `parameter`: the request parameter that the server refused, if that is why there is no answer.
+    `parameter`: the request parameter that the server refused, if that is why there is no answer. `repairs`: what was
+    repaired to read the answer, such as "extra key", once for each time.
     """
 
     kind: OutcomeKind
@@ -305,3 +306,4 @@ class Outcome:
     written_tokens: int = 0  # to the cache
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    repairs: tuple[str, ...] = ()

@@ -97,7 +97,7 @@ def test_demo_first_then_a_key(local: Project, server: Server) -> None:
     assert set(local.document("extraction", "a")["page_status"].values()) == {"pending"}
     for process in ("judge", "reasoning"):
         assert set(local.document(process, "a")["page_status"].values()) == {"not_sent"}
-    assert "left out: 2 pages (not_sent)" in local.run("generate_finetune_data.py")
+    assert "2 pages: not_sent" in local.run("generate_finetune_data.py", expect=1)
     printed = local.run("run_batch.py --process judge", expect=1)
     assert "retrieve_results.py --process extraction" in printed
     local.run("run_batch.py --process all")

@@ -165,7 +165,7 @@ def innermost(answer: Any, key: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_answers_need_every_key_of_the_schema_and_no_other(process: str) -> None:
+def test_answers_need_every_key_of_the_schema_and_lose_others(process: str) -> None:
     stage = get_stage(process)
     stage.parse(json.dumps(sample(stage.schema)), 1)
     for node in objects(stage.schema):
@@ -179,8 +179,7 @@ def test_answers_need_every_key_of_the_schema_and_no_other(process: str) -> None
                 stage.parse(json.dumps(answer), 1)
         answer = sample(stage.schema)
         innermost(answer, next(iter(node["properties"])))["another"] = "x"
-        with pytest.raises(InvalidAnswer):
-            stage.parse(json.dumps(answer), 1)
+        assert stage.parse(json.dumps(answer), 1) == stage.parse(json.dumps(sample(stage.schema)), 1)
 
 
 def with_value(schema: dict[str, Any], key: str, value: object) -> str:
@@ -315,8 +314,7 @@ def test_none_and_empty_strings_become_null() -> None:
     ("content", "kind"),
     [("prose", "invalid_json"), ('{"data_mentions": [', "invalid_json"), ("[]", "invalid_answer"),
      ("{}", "invalid_answer"), (extraction("HS", context="main"), "invalid_answer"),
-     (extraction("HS", context=None), "invalid_answer"), (extraction("HS", specificity=None), "invalid_answer"),
-     (extraction("HS", more=1), "invalid_answer")],
+     (extraction("HS", context=None), "invalid_answer"), (extraction("HS", specificity=None), "invalid_answer")],
 )  # fmt: skip
 def test_invalid_answers(content: str, kind: str) -> None:
     with pytest.raises(InvalidAnswer) as raised:

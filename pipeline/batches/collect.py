@@ -33,8 +33,9 @@ class Collected:
 
     `ignored_rows`: rows that match no pending request. `failed`: batches that the provider rejected, with the reason.
     `no_room`: single requests for which the queue had no room. `refused`: requests that would be refused every time, by
-    message. Of the last round alone: `running`, `elsewhere` (batches of another provider), `unknown` (batches or files
-    that the provider does not know) and `unreachable` (requests to the provider that failed).
+    message. `repaired`: answers whose form was repaired; `repairs`: what was repaired in them. Of the last round alone:
+    `running`, `elsewhere` (batches of another provider), `unknown` (batches or files that the provider does not know)
+    and `unreachable` (requests to the provider that failed).
     """
 
     batches: int = 0
@@ -43,6 +44,8 @@ class Collected:
     requeued: int = 0
     no_room: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    repairs: Counter[str] = field(default_factory=Counter)
     ignored_rows: int = 0
     failed: list[str] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -55,6 +58,9 @@ class Collected:
 
     def count(self, outcome: Outcome) -> None:
         self.outcomes[outcome.kind] += 1
+        if outcome.repairs and outcome.kind == "ok":
+            self.repaired += 1
+            self.repairs.update(outcome.repairs)
 
     @contextmanager
     def noting_errors(self, batch: Batch) -> Iterator[None]:
@@ -232,6 +238,8 @@ class Recorder:
         result.outcomes += self._counted.outcomes
         result.refused += self._counted.refused
         result.ignored_rows += self._counted.ignored_rows
+        result.repaired += self._counted.repaired
+        result.repairs += self._counted.repairs
 
     def _count_refused(self) -> None:
         """Refusals that every request would get: all requests of the batch were refused alike, and none was answered.
@@ -264,11 +272,12 @@ def checked(run: StageRun, outcome: Outcome, expects: int) -> Outcome:
     try:
         if len(outcome.content) > MAX_ANSWER:
             raise InvalidAnswer("too_long", f"the answer has {len(outcome.content):,} characters")
-        answer = run.stage.parse(outcome.content, expects)
+        repairs = [*outcome.repairs]
+        answer = run.stage.parse(outcome.content, expects, repairs)
         found = run.stage.mentions_in(answer)
         if found > run.config.max_mentions_per_page:
             raise InvalidAnswer("too_long", f"{found:,} mentions, more than MAX_MENTIONS_PER_PAGE allows")
-        outcome.content = answer.model_dump_json()
+        outcome.content, outcome.repairs = answer.model_dump_json(), tuple(repairs)
     except InvalidAnswer as reason:
         outcome.kind, outcome.message = reason.kind, str(reason)
     return outcome

@@ -57,6 +57,10 @@ def print_retrieved(process: str, report: Report, session: Session, show_next: b
     got, merged = report.collected, report.merged
     outcomes = ", ".join(f"{count:,} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
     print(f"{process}: collected {counted(got.batches, 'batch', 'batches')} ({outcomes}), {got.running} still running")
+    if got.repaired:
+        were = "answer was" if got.repaired == 1 else "answers were"
+        repairs = ", ".join(counted(count, repair) for repair, count in got.repairs.most_common())
+        print(f"{process}: {got.repaired:,} {were} repaired ({repairs})")
     _print_troubles(process, report)
     _print_blocked(process, report)
     _print_waiting(process, report)

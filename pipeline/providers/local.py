@@ -21,8 +21,8 @@ from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.errors import ProviderError, UnknownBatchError
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt, PromptStyle
-from pipeline.providers.openai_format import ChatRequests, outcome_of
-from pipeline.records import Outcome
+from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
+from pipeline.records import Outcome, storable
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class LocalRequests(ChatRequests):
     def body(self, content: str, expects: int, larger_budget: bool = False) -> dict[str, Any]:
         """A small model gives as many verdicts as the example in the prompt has, unless the schema forbids it."""
         body = super().body(content, expects, larger_budget)
-        if expects:
-            form = body["response_format"]
+        form = body["response_format"]
+        if expects and form is self.answer_format:  # REQUEST_PARAMS may contain another one
             schema = _with_length(form["json_schema"]["schema"], expects)
             body["response_format"] = form | {"json_schema": form["json_schema"] | {"schema": schema}}
         return body
@@ -83,7 +83,12 @@ class LocalProvider(BatchProvider):
         """The embedded model is named by the hashes of its files, so that two models never have the same name."""
         model, limits = self._config.local_model_for(prompt.process), AnswerLimits()
         params: dict[str, Any] = {"temperature": 0, "max_tokens": self._config.local_max_tokens}
-        if not self._config.local_base_url:
+        if self._config.local_base_url:
+            added = self._config.params_for(model)
+            if any(name in added for name in BUDGETS):  # one limit: servers refuse two
+                del params["max_tokens"]
+            params |= added
+        else:
             from pipeline.providers.weights import find_weights
 
             model = find_weights(self._config, prompt.process).sha256
@@ -107,12 +112,17 @@ class LocalProvider(BatchProvider):
 
     def probe(self, body: dict[str, Any]) -> str | None:
         """Raises ProviderError if the server at LOCAL_BASE_URL refuses a small request."""
-        if self._config.local_base_url:
-            with self._completer("") as complete:
-                status, reply = complete(body | {"max_tokens": 1})
-            if 400 <= status < 500 and status != 429:
-                said = json.dumps(reply.get("error", reply))[:300]
-                raise ProviderError(f"{self.base_url} refused the request: check LOCAL_MODEL. It replied: {said}")
+        if not self._config.local_base_url:
+            return None
+        small = body | {name: 1 for name in BUDGETS if name in body}
+        with self._completer("") as complete:
+            status, reply = complete(small)
+        if status == 501 or (400 <= status < 500 and status not in (408, 409, 429)):
+            settings = "LOCAL_MODEL and REQUEST_PARAMS"
+            if status in (404, 405):
+                settings = "LOCAL_MODEL, and LOCAL_BASE_URL, which usually ends in /v1"
+            said = json.dumps(reply.get("error", reply), ensure_ascii=False)[:300]
+            raise ProviderError(f"{self.base_url} refused the request: check {settings}. It replied: {storable(said)}")
         return None
 
     def upload(self, path: Path) -> str:
@@ -193,9 +203,12 @@ class LocalProvider(BatchProvider):
     @contextmanager
     def _completer(self, process: str) -> Iterator[Complete]:
         if self._config.local_base_url:
-            from pipeline.providers.openai import chat_completer
+            from pipeline.providers.chat_server import chat_completer
 
-            with chat_completer(self._config.local_base_url, self._clock) as complete:
+            key = self._config.local_api_key
+            with chat_completer(
+                self._config.local_base_url, key.get_secret_value() if key else None, self._clock
+            ) as complete:
                 yield complete
             return
         from pipeline.providers.embedded import EmbeddedModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,7 +33,6 @@ from pipeline.workspace import Workspace
 RETRY_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between attempts
 PROBE_WAITS = RETRY_WAITS[:3]
 LIST_WAITS = RETRY_WAITS[:4]  # a list may be a few seconds behind
-CHAT_WAITS = RETRY_WAITS[:3]
 LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 CREATE_TIMEOUT = 60.0  # seconds; then the list of batches shows whether the batch was created
 SILENCE = httpx2.Timeout(60.0, connect=15.0)  # seconds without a byte from the server
@@ -317,29 +316,6 @@ class OpenAIProvider(BatchProvider):
         """The client's error as ours, without the key."""
         kind = UnreachableError if _is_temporary(error) else ProviderError
         return kind(storable(_sentence(error, self.base_url, self._config.openai_api_key or "")))
-
-
-@contextmanager
-def chat_completer(base_url: str, clock: Clock) -> Iterator[Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]]:
-    """A function that posts a chat completion to a server of the user's own: body -> (HTTP status, reply).
-
-    OPENAI_API_KEY is not sent there. The function raises ProviderError if the server does not respond.
-    """
-    client = _new_client("none", base_url, max_retries=0)
-
-    def complete(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        def post() -> object:
-            return client.post("/chat/completions", body=body, cast_to=object)
-
-        try:
-            return 200, cast("dict[str, Any]", _with_retries(post, CHAT_WAITS, clock))
-        except openai.APIStatusError as error:
-            return error.status_code, {"error": error.body or {"message": error.message}}
-        except openai.OpenAIError as error:
-            raise ProviderError(_sentence(error, base_url).replace("OPENAI_BASE_URL", "LOCAL_BASE_URL")) from None
-
-    with client:
-        yield complete
 
 
 def _with_retries(function: Callable[[], Result], waits: Sequence[float], clock: Clock) -> Result:

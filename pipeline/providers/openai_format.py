@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,6 +13,8 @@ from pipeline.records import Outcome, OutcomeKind, storable
 BUDGETS = ("max_completion_tokens", "max_tokens")  # the parameters that limit output tokens
 _PLACE_OF_CONTENT = "\0"  # a prompt or a schema cannot contain it
 MAX_TOKENS = 10**12  # in one answer; a larger number is an error of the server
+_THOUGHTS = ("reasoning_content", "reasoning")  # where servers put what a model thinks
+_STATUS = re.compile("[45][0-9][0-9]")
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found")
 _ABOUT_THE_PAGE = ("messages", "prompt", "input")  # parameters that differ from page to page
 _ENDINGS: dict[str, OutcomeKind] = {
@@ -61,16 +64,38 @@ def outcome_of(row: Mapping[str, Any]) -> Outcome:
     if error:
         return _failed(error, status if isinstance(status, int) and status >= 400 else None)
     body = _mapping(response.get("body"))
-    if (isinstance(status, int) and status >= 400) or (body.get("error") and not body.get("choices")):
+    if isinstance(status, int) and status >= 400:
         return _failed(body.get("error") or body, status)
+    error = error_in(body)
+    if error:
+        return _failed(error, status_of(error))
     return _answered(body)
 
 
-def _answered(body: Mapping[str, Any]) -> Outcome:
+def error_in(body: Mapping[str, Any]) -> object:
+    """The error in a reply with HTTP status 200, or None. Gateways reply so if the server behind them failed."""
+    choice = _first_choice(body)
+    if not choice:
+        return body.get("error") or (body if body.get("object") == "error" else None)
+    return None if _text_of(_mapping(choice.get("message")))[0] else choice.get("error") or body.get("error")
+
+
+def status_of(error: object) -> int | None:
+    """The HTTP status that an error names in its own words: `code` may be 429 or "429"."""
+    details = _mapping(error)
+    named = (str(details.get(name)) for name in ("code", "status", "status_code"))
+    return next((int(text) for text in named if _STATUS.fullmatch(text)), None)
+
+
+def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = body.get("choices")
-    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+
+
+def _answered(body: Mapping[str, Any]) -> Outcome:
+    choice = _first_choice(body)
     message = _mapping(choice.get("message"))
-    content = message.get("content")
+    content, repairs = _text_of(message)
     kind, note = _kind(choice.get("finish_reason"), message.get("refusal"), content)
     usage = _mapping(body.get("usage"))
     details = _mapping(usage.get("prompt_tokens_details"))
@@ -83,7 +108,30 @@ def _answered(body: Mapping[str, Any]) -> Outcome:
         written_tokens=_count(usage, "cache_write_tokens") or _count(details, "cache_write_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
         reasoning_tokens=_count(_mapping(usage.get("completion_tokens_details")), "reasoning_tokens"),
+        repairs=repairs,
     )
+
+
+def _text_of(message: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """The text of an answer, and what was repaired to get it. Some servers put it in other places than `content`."""
+    content = message.get("content")
+    if isinstance(content, str) and content.strip():
+        return content, ()
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else _mapping(part).get("text") for part in content]
+        text = "".join(part for part in parts if isinstance(part, str))
+        if text.strip():
+            return text, ("content list",)
+    if isinstance(content, Mapping):
+        part = content.get("text")
+        return part if isinstance(part, str) else json.dumps(content), ("content object",)
+    for name in _THOUGHTS:
+        thoughts = message.get(name)
+        if isinstance(thoughts, str) and thoughts.strip():
+            is_answer = thoughts.strip().startswith("{") and thoughts.strip().endswith("}")
+            # Marked as thoughts, so that a draft in the middle of them is not taken for the answer.
+            return thoughts if is_answer else f"<think>{thoughts}", ("reasoning field",)
+    return None, ()
 
 
 def _kind(finish: object, refusal: object, content: object) -> tuple[OutcomeKind, str | None]:

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.config import Config
 from pipeline.processes import previous_process
-from pipeline.records import NOT_SENT, Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText
+from pipeline.records import NOT_SENT, Ask, Dataset, Document, MentionPage, OutcomeKind, Page, PageText, storable
+from pipeline.stages.repair import find_objects, repair_fields
 from pipeline.text.chunks import Chunk, Chunking, chunks
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -104,20 +105,44 @@ class Stage(ABC):
         """The stage before this one."""
         return previous_process(self.process)
 
-    def parse(self, content: str, expects: int) -> Answer:
+    def parse(self, content: str, expects: int, repairs: list[str] | None = None) -> Answer:
         """Check a model's text. Raises InvalidAnswer (`invalid_json`, `invalid_answer`).
 
-        Called once for each answer, when it is collected.
+        Called once for each answer, when it is collected. What had to be repaired to read it is added to `repairs`.
         """
         try:
             answer = self.answer_type.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            kind: OutcomeKind = "invalid_json" if first["type"] == "json_invalid" else "invalid_answer"
-            raise InvalidAnswer(kind, f"{place}: {first['msg']}" if place else first["msg"]) from None
+            try:
+                answer, done = self._repaired(content, error)
+            except RecursionError:
+                raise InvalidAnswer("invalid_json", "the JSON of the answer is nested too deeply") from None
+            if repairs is not None:
+                repairs += done
         self.validate(answer, expects)
         return answer
+
+    def _repaired(self, content: str, invalid: ValidationError) -> tuple[Answer, list[str]]:
+        """The answer in a text that is not an answer as it is, and what was repaired. Raises InvalidAnswer."""
+        required = {name for name, field in self.answer_type.model_fields.items() if field.is_required()}
+        found = find_objects(content, required)
+        if not found.objects:
+            raise _reason(invalid) from None
+        if len(found.objects) > 1:
+            raise InvalidAnswer("invalid_answer", "it has different JSON objects: it is unclear which one is meant")
+        text = json.dumps(found.objects[0], ensure_ascii=False)
+        clean, repairs = storable(text), found.repairs
+        if clean != text:
+            repairs.append("broken character")
+        try:
+            return self.answer_type.model_validate_json(clean), repairs
+        except ValidationError as error:
+            value = json.loads(clean)
+            repairs += repair_fields(value, error)
+        try:
+            return self.answer_type.model_validate_json(json.dumps(value)), repairs
+        except ValidationError as error:
+            raise _reason(error) from None
 
     def load(self, content: str) -> Answer:
         """An accepted answer, from the text in which the ledger keeps it."""
@@ -182,3 +207,11 @@ class Stage(ABC):
         """
         schema: dict[str, Any] = json.loads((SCHEMAS / f"{self.process}.json").read_text(encoding="utf-8"))
         return schema
+
+
+def _reason(invalid: ValidationError) -> InvalidAnswer:
+    """The first reason why an answer is invalid."""
+    first = invalid.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    kind: OutcomeKind = "invalid_json" if first["type"] == "json_invalid" else "invalid_answer"
+    return InvalidAnswer(kind, f"{place}: {first['msg']}" if place else first["msg"])
