@@ -10,7 +10,11 @@ from server import Server
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING
 
 from pipeline.batches.estimate import Range, queue_rounds, sum_of_answers
+from pipeline.batches.price import Pricing
+from pipeline.config import Config
 from pipeline.ledger.usage import PastAnswers
+from pipeline.providers.openai_format import outcome_of
+from pipeline.records import Outcome
 
 DRY = "run_batch.py --process extraction --dry-run"
 
@@ -188,3 +192,43 @@ def test_lower_max_cost_stops_waiting_requests(project: Project, server: Server)
     project.configure(MAX_REQUESTS_PER_BATCH=1, MAX_ENQUEUED_TOKENS=800)
     project.run("run_batch.py --process extraction --wait")
     assert server.attempts.total() == 4 and set(server.seen.values()) == {1}
+
+
+# USD per million tokens in a batch: input, read from the cache, written to it, output; and the same above the border.
+DETAILED = {
+    "gpt-4o-mini": ((0.075, 0.075, 0.075, 0.30), None),
+    "gpt-4.1": ((1.0, 0.5, 1.0, 4.0), None),
+    "gpt-5-mini": ((0.125, 0.0125, 0.125, 1.0), None),
+    "gpt-5.4-mini": ((0.375, 0.0375, 0.375, 2.25), None),
+    "o3": ((1.0, 0.5, 1.0, 4.0), None),
+    "gpt-6-luna": ((0.05, 0.005, 0.0625, 0.25), (0.10, 0.01, 0.125, 0.375)),
+    "gpt-5.4": ((1.25, 0.13, 1.25, 7.5), (2.5, 0.25, 2.5, 11.25)),
+    "ft:gpt-4o-mini-2024-07-18:acme::abc": ((0.15, 0.15, 0.15, 0.60), None),
+}
+BORDER = 272_000  # input tokens of one request
+
+
+@pytest.mark.parametrize("model", DETAILED)
+@pytest.mark.parametrize("prompt", [2_000, 99_999, 100_001, BORDER, BORDER + 1, 300_000])
+def test_each_kind_of_token_has_its_price_on_both_sides_of_a_border(model: str, prompt: int) -> None:
+    pricing = Pricing(Config())
+    below, above = DETAILED[model]
+    input_, cached, written, output = above if above and prompt > BORDER else below
+    for reads, writes in ((0, 0), (prompt, 0), (0, prompt), (prompt // 2, prompt // 4)):
+        outcome = Outcome("ok", prompt_tokens=prompt, cached_tokens=reads, written_tokens=writes, completion_tokens=500)
+        dollars = (prompt - reads - writes) * input_ + reads * cached + writes * written + 500 * output
+        assert pricing.cost(outcome, "openai", model) == pytest.approx(dollars / 1e6, rel=1e-6), (reads, writes)
+
+
+def test_the_estimate_is_that_of_short_requests_however_many_there_are() -> None:
+    price = Pricing(Config()).price("gpt-6-luna", "openai")
+    assert price and (price.input * 1e6, price.output * 1e6) == pytest.approx((0.05, 0.25))
+
+
+def test_written_tokens_are_read_from_either_place() -> None:
+    for usage in (
+        {"prompt_tokens": 9, "cache_write_tokens": 4},
+        {"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 4}},
+    ):
+        body = {"choices": [{"message": {"content": "{}"}, "finish_reason": "stop"}], "usage": usage}
+        assert outcome_of({"response": {"status_code": 200, "body": body}}).written_tokens == 4

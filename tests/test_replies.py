@@ -228,3 +228,38 @@ def test_an_endless_answer_is_not_sent_to_the_judge(project: Project, server: Se
     assert "2 pages of extraction failed" in printed
     failures = (project.output / "failures" / "extraction.jsonl").read_text()
     assert "150 mentions, more than MAX_MENTIONS_PER_PAGE allows" in failures
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(404, {"error": {"code": "DeploymentNotFound", "message": "This deployment takes batches only."}}),
+        Reply(404, {"error": {"code": "model_not_found", "message": "Not for chat."}}),
+        Reply(400, {"error": {"code": "OperationNotSupported", "message": "Chat does not work with this model."}}),
+        Reply(400, {"error": {"code": "invalid_value", "param": "max_completion_tokens", "message": "At least 256."}}),
+        Reply(403, {"error": {"code": None, "message": "No synchronous requests with this key."}}),
+        Reply(400, {"error": {"message": "Could not finish the message: the output limit was reached."}}),
+    ],
+)
+def test_a_test_request_does_not_stop_what_a_batch_takes(project: Project, server: Server, refusal: Reply) -> None:
+    server.before_request = lambda request: refusal if request.path.endswith("/chat/completions") else None
+    project.paper("a.pdf", PAGE)
+    printed = project.run(f"{RUN} --wait")
+    assert statuses(project) == ["answered"]
+    is_silent = (refusal.status == 404 and "Deployment" in str(refusal.body)) or "output limit" in str(refusal.body)
+    assert ("A test request was refused" in printed) != is_silent
+
+
+def test_a_test_request_never_asks_for_a_complete_answer(project: Project, server: Server) -> None:
+    limits: list[object] = []
+    usual = server.answer
+
+    def answer(body: dict[str, object]) -> tuple[int, dict[str, object]]:
+        limits.append(body.get("max_completion_tokens"))
+        return usual(body)
+
+    server.answer = answer
+    project.configure(REQUEST_PARAMS={})
+    project.paper("a.pdf", PAGE)
+    project.run(f"{RUN} --wait")
+    assert limits == [16, None]
