@@ -34,7 +34,7 @@ class Report:
 
     `blocked`: pages that the previous stage has not answered yet. `sent`: requests, and `batches` that they were sent
     in. `waiting`: batches that were not sent because the queue is full, or because of `held`. `open`: batches that were
-    submitted and are not collected.
+    submitted and are not collected. `unreadable`: what could not be read in the files of `--results`.
     """
 
     plan: Plan = field(default_factory=Plan)
@@ -44,6 +44,7 @@ class Report:
     waiting: int = 0
     open: int = 0
     held: str | None = None
+    unreadable: list[str] = field(default_factory=list)
     collected: Collected = field(default_factory=Collected)
     merged: Merged = field(default_factory=Merged)
 
@@ -62,4 +63,4 @@ class Report:
     def needs_attention(self) -> bool:
         """Whether something is left that running the commands again does not fix."""
         failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
-        return bool(self.merged.problems or failed or self.must_stop)
+        return bool(self.merged.problems or failed or self.unreadable or self.must_stop)

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from pipeline.batches.collect import collect
-from pipeline.batches.import_results import find_result_files, import_results, make_current
+from pipeline.batches.import_results import find_result_files, import_results, make_current, unreadable_sentences
 from pipeline.batches.session import Session, StageRun
 from pipeline.batches.submit import write_batch_ids
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
@@ -76,7 +76,8 @@ def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Repor
         # Without the prefilter: there may be answers about pages that it would leave out.
         with closing(document_questions(session, run, Selection(), Readiness())) as documents:
             make_current(run, documents)
-        report.collected = import_results(run, files)
+        imported = import_results(run, files)
+        report.collected, report.unreadable = imported.collected, unreadable_sentences(imported)
         report.merged = merge_stage(session, process)
     count_open(run, report)
     return report
