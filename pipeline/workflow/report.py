@@ -32,12 +32,14 @@ class Merged:
 class Report:
     """What a command did, for its summary.
 
+    `planned`: whether it was to send something, as in `plan`; otherwise that is empty.
     `blocked`: pages that the previous stage has not answered yet. `sent`: requests, and `batches` that they were sent
     in. `waiting`: batches that were not sent because the queue is full, or because of `held`. `open`: batches that were
     submitted and are not collected. `unreadable`: what could not be read in the files of `--results`.
     """
 
     plan: Plan = field(default_factory=Plan)
+    planned: bool = False
     blocked: int = 0
     sent: int = 0
     batches: int = 0
@@ -49,6 +51,20 @@ class Report:
     merged: Merged = field(default_factory=Merged)
 
     @property
+    def sent_nothing(self) -> bool:
+        """Whether the command was to send something, but nothing had to be sent."""
+        return self.planned and not self.plan.to_send
+
+    @property
+    def is_dead_end(self) -> bool:
+        """Whether the next stage has nothing to ask: no paper can be read, or pages failed and none was answered."""
+        statuses = self.merged.statuses
+        if self.merged.documents and len(self.merged.problems) == self.merged.documents:
+            return True
+        failed = any(status.startswith("failed:") for status in statuses)
+        return failed and not statuses["answered"] + statuses["nothing_to_ask"] + statuses["pending"]
+
+    @property
     def rejected(self) -> bool:
         """Whether sending more would only repeat the same error."""
         return bool(self.collected.failed or self.collected.refused or self.held)
@@ -57,7 +73,7 @@ class Report:
     def must_stop(self) -> bool:
         """Whether the user has to do something before the next stage makes sense."""
         got = self.collected
-        return bool(self.rejected or got.unknown or got.unreachable or got.no_room)
+        return bool(self.rejected or got.unknown or got.unreachable or got.no_room or self.is_dead_end)
 
     @property
     def needs_attention(self) -> bool:
