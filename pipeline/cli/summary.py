@@ -11,7 +11,7 @@ from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES, next_process, previous_process
 from pipeline.words import counted
 from pipeline.workflow.findings import stage_findings
-from pipeline.workflow.next_step import Step, next_step, retrieve, run
+from pipeline.workflow.next_step import Progress, Step, retrieve, run
 from pipeline.workflow.report import Merged, Report
 
 SHOWN_PROBLEMS = 20
@@ -150,7 +150,7 @@ def _print_next(process: str, report: Report, session: Session) -> None:
         can_be_collected = report.open > len(got.unknown) + got.elsewhere
         step = Step(retrieve(process), "again, later") if can_be_collected or waiting else None
     else:
-        step = next_step(session, process, report.sent_nothing)
+        step = Progress.after(session, report.merged).next_step(process, report.sent_nothing)
     if step:
         print(f"Next: {step}")
 

@@ -46,6 +46,7 @@ def merge_stage(session: Session, process: str) -> Merged:
             merged.add(entry)
             states = {} if entry.problem else merger.take(entry.source)
             for one, state in states.items():
+                merged.stages[one].update(state.statuses)
                 for failure in state.failures:
                     line = json.dumps({"source": entry.source, **failure}, ensure_ascii=False)
                     files[one].write(line.encode() + b"\n")

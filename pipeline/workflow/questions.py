@@ -18,7 +18,7 @@ from pipeline.stages.base import AskRules
 from pipeline.store import load_text
 from pipeline.words import counted
 from pipeline.workflow.merge import Merger, started_stages, updating
-from pipeline.workflow.next_step import Step, step_before
+from pipeline.workflow.next_step import Progress, Step
 from pipeline.workflow.next_step import run as run_command
 
 
@@ -56,10 +56,13 @@ class Readiness:
         self.failed += len(failed)
         self.answered += sum(one not in unanswered for one in statuses) - len(failed)
 
-    def check(self, process: str, previous: str, step: Step) -> None:
-        """Raises StageOrderError if nothing can be asked because of the previous stage. `step`: what helps."""
-        if self.asks or (self.answered and not self.pending):
-            return
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing can be asked because of the previous stage."""
+        return not self.asks and bool(self.pending or not self.answered)
+
+    def error(self, process: str, previous: str, step: Step) -> StageOrderError:
+        """Why a stage is stuck, and the step that helps."""
         if self.pending:
             reason = f"has nothing to ask yet: {previous} is pending for {counted(self.pending, 'page')}. Run"
         elif self.failed:
@@ -67,7 +70,7 @@ class Readiness:
         else:
             reason = f"needs the answers of {previous}: run"
         remark = f" ({step.remark})" if step.remark else ""
-        raise StageOrderError(f"{process} {reason}  {step.command}  first{remark}.")
+        return StageOrderError(f"{process} {reason}  {step.command}  first{remark}.")
 
 
 def document_questions(
@@ -102,9 +105,9 @@ def document_questions(
         )
     if selection.pages and not readiness.selected_pages:
         raise InputError("No selected document has a page in the range of --pages: give other pages.")
-    if stage.previous:
-        step = step_before(session, run.process) or Step(run_command(stage.previous))
-        readiness.check(run.process, stage.previous, step)
+    if stage.previous and readiness.is_stuck:
+        step = Progress.now(session).step_before(run.process) or Step(run_command(stage.previous))
+        raise readiness.error(run.process, stage.previous, step)
 
 
 def _left_out(ledger: Ledger, prefilter: Prefilter, process: str, text: PageText, open_pages: set[int]) -> set[int]:

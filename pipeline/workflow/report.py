@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from pipeline.batches.collect import Collected
@@ -12,12 +12,16 @@ from pipeline.records import ManifestEntry
 
 @dataclass
 class Merged:
-    """The documents of one stage: how many, their pages by status, and the papers that cannot be read."""
+    """The documents of one stage: how many, their pages by status, and the papers that cannot be read.
+
+    `stages`: the pages by status of each stage that was started.
+    """
 
     documents: int = 0
     pages: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[ManifestEntry] = field(default_factory=list)
+    stages: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, entry: ManifestEntry) -> None:
         """Count a document. Its pages by status are added by the caller."""

@@ -13,8 +13,8 @@ from pipeline.batches.submit import write_batch_ids
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
 from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_outdated, merge_stage
+from pipeline.workflow.next_step import Progress
 from pipeline.workflow.next_step import run as run_command
-from pipeline.workflow.next_step import step_before
 from pipeline.workflow.progress import BatchProgress
 from pipeline.workflow.questions import Readiness, document_questions
 from pipeline.workflow.report import Report
@@ -91,7 +91,7 @@ def _check_submitted(session: Session, process: str) -> None:
     """Raises StageOrderError if nothing of the stage was ever sent."""
     if session.ledger.asks.any(process) or (session.workspace.root / process).exists():
         return
-    command, step = run_command(process), step_before(session, process)
+    command, step = run_command(process), Progress.now(session).step_before(process)
     advice = f"run  {step.command}  first, and then  {command} ." if step else f"run  {command}  first."
     raise StageOrderError(f"No {process} batches have been submitted: {advice}")
 
