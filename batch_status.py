@@ -107,9 +107,11 @@ def _show(session: Session) -> tuple[int, bool]:
     from pipeline.batches.status import read_status
     from pipeline.cli.status_table import exit_status, print_status
     from pipeline.workflow.counts import stage_counts
+    from pipeline.workflow.next_step import Progress
 
     report = read_status(session)
-    print_status(report, stage_counts(session))
+    counts = stage_counts(session)
+    print_status(report, counts, Progress.now(session, counts).next_step(sent_nothing=True))
     return exit_status(report), report.running
 
 

@@ -75,6 +75,9 @@ def _export(options: argparse.Namespace) -> int:
     )
     for path in exported.files:
         print(f"Written to {path}")
+    if exported.pending:
+        pages = counted(exported.pending, "page")
+        print(f"Next: python run_batch.py --process all  (waits for the answers about {pages})")
     return OK
 
 

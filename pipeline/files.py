@@ -48,6 +48,11 @@ class ReplacedFile:
         except OSError as error:
             raise unwritable(self._path, error) from None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was kept or discarded."""
+        return self._file.closed
+
     def keep(self) -> None:
         """Finish the file and give it its name. With `durable`, its content is on disk before it gets the name."""
         try:

@@ -20,7 +20,12 @@ class Selection:
     pages: tuple[int, int] | None = None
 
     def of(self, entries: Iterable[ManifestEntry]) -> Iterator[ManifestEntry]:
-        """The selected readable documents. Consumes all entries. Raises InputError if the glob matches none."""
+        """The selected readable documents. Consumes all entries.
+
+        Raises InputError if the glob matches none, or the limit is not positive.
+        """
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit} selects no document: give a number from 1.")
         matching = 0
         for entry in entries:
             if self.documents is None or fnmatchcase(entry.source, self.documents):

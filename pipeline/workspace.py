@@ -101,7 +101,10 @@ class Workspace:
                     ) from None
                 clock.sleep(LOCK_POLL)
         try:
-            note.write_text(f"{holder} (process {os.getpid()})", encoding="utf-8")
+            try:
+                note.write_text(f"{holder} (process {os.getpid()})", encoding="utf-8")
+            except OSError as error:
+                raise unwritable(note, error) from None
             yield
         finally:
             note.unlink(missing_ok=True)

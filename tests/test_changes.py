@@ -282,9 +282,9 @@ def test_changed_paper_is_not_in_the_training_data_until_it_is_asked_again(proje
     project.run("run_batch.py --process all")
     project.paper("a.pdf", "This text is about the weather, and nothing else.")
     project.run("run_batch.py --check")
-    printed = project.run("generate_finetune_data.py")
-    assert "left out: 1 page (the paper has changed since" in printed
-    assert "Korvian" not in (project.output / "finetune" / "train.jsonl").read_text()
+    printed = project.run("generate_finetune_data.py", expect=1)
+    assert "1 page: the paper has changed since" in printed
+    assert not (project.output / "finetune" / "train.jsonl").exists()
     project.run("retrieve_results.py --process reasoning")
     for process in ("extraction", "judge", "reasoning"):
         assert project.document(process, "a")["page_status"] == {"1": "not_sent"}

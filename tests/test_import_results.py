@@ -106,8 +106,8 @@ def test_rows_without_a_matching_request_are_ignored(papers: Project, server: Se
     )
     assert "ignored 4 rows that matched no pending request" in printed and "4 pending" in printed
     (papers.folder / "noise.jsonl").write_text('not json\n[1]\n{"custom_id": 7}\n{}\n' + "[" * 100_000 + "\n")
-    printed = papers.run(f"retrieve_results.py --process extraction --results {papers.folder}/noise.jsonl")
-    assert "4 pending" in printed
+    printed = papers.run(f"retrieve_results.py --process extraction --results {papers.folder}/noise.jsonl", expect=3)
+    assert "4 pending" in printed and "noise.jsonl has no results, but 4 lines of something else" in printed
     assert "Cannot read gone.jsonl" in papers.run(
         "retrieve_results.py --process extraction --results gone.jsonl", expect=1
     )

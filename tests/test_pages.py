@@ -213,7 +213,7 @@ def test_changed_settings_do_not_drop_chunks_when_results_are_imported(project: 
     assert "3 requests for 1 page of 1 document" in printed
     project.configure(MAX_PAGE_TOKENS=6000)
     (project.folder / "none.jsonl").write_text("")
-    project.run(f"retrieve_results.py --process extraction --results {project.folder / 'none.jsonl'}")
+    project.run(f"retrieve_results.py --process extraction --results {project.folder / 'none.jsonl'}", expect=3)
     project.run("retrieve_results.py --process extraction --wait")
     assert project.document("extraction", "a")["page_status"] == {"1": "answered"}
     assert len(server.attempts) == 3

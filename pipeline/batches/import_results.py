@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,68 @@ from pipeline.batches.plan import DocumentQuestions
 from pipeline.batches.price import Pricing
 from pipeline.batches.results import Results, read_rows
 from pipeline.batches.session import StageRun
+from pipeline.batches.user_results import user_rows
 from pipeline.errors import ProviderError
 from pipeline.ledger.asks import CurrentAsk
 from pipeline.ledger.attempts import OpenAttempt
 from pipeline.ledger.batches import Batch
 from pipeline.ledger.ids import AskId, AttemptId
 from pipeline.records import Outcome, Recipe
+from pipeline.words import counted
 
 
-def import_results(run: StageRun, files: Sequence[Path]) -> Collected:
+@dataclass(frozen=True)
+class ResultFile:
+    """A file with results. `given`: by the user, who may have saved it in any way; otherwise it was downloaded."""
+
+    path: Path
+    given: bool = True
+
+
+@dataclass
+class Imported:
+    """What was imported. By file of the user: `results` that were read, and `unreadable` lines that are none."""
+
+    collected: Collected = field(default_factory=Collected)
+    results: Counter[Path] = field(default_factory=Counter)
+    unreadable: Counter[Path] = field(default_factory=Counter)
+
+
+def import_results(run: StageRun, files: Sequence[ResultFile]) -> Imported:
     """Record the answers in `files` to the current questions of a stage. Importing them twice changes nothing.
 
     Raises WorkspaceError if a file cannot be read.
     """
-    result = Collected()
+    made = Imported()
     for file in files:
         with run.ledger.transaction():
-            importer = _FileImporter(run, file, result)
-            for row in filter(None, read_rows(file)):
-                importer.take(row)
+            importer = _FileImporter(run, file.path, made.collected)
+            if file.given:
+                made.results[file.path] = made.unreadable[file.path] = 0
+            for row in user_rows(file.path) if file.given else read_rows(file.path):
+                is_result = row is not None and importer.take(row)
+                if file.given:
+                    (made.results if is_result else made.unreadable)[file.path] += 1
             importer.close()
-        result.batches += 1
-    return result
+        made.collected.batches += 1
+    return made
+
+
+def unreadable_sentences(made: Imported) -> list[str]:
+    """A sentence for each file without results, or with lines that are none: nothing is passed over silently."""
+    sentences = []
+    for file, results in made.results.items():
+        lines = counted(made.unreadable[file], "line")
+        if not results and not made.unreadable[file]:
+            sentences.append(f"{file} is empty: give the file with the results.")
+        elif not results:
+            sentences.append(f"{file} has no results, but {lines} of something else: give the file with the results.")
+        elif made.unreadable[file]:
+            sentences.append(
+                f"{lines} of {file} cannot be read as a result ({counted(results, 'result')} can): fix the file, then "
+                "run the same command again."
+            )
+    return sentences
 
 
 def make_current(run: StageRun, documents: Iterable[DocumentQuestions]) -> None:
@@ -56,15 +97,15 @@ def make_current(run: StageRun, documents: Iterable[DocumentQuestions]) -> None:
                         ledger.documents.mark_outdated(run.process, ask.source)
 
 
-def find_result_files(run: StageRun, names: Sequence[str]) -> list[Path]:
+def find_result_files(run: StageRun, names: Sequence[str]) -> list[ResultFile]:
     """The result files that `names` stand for: paths, or ids of batches, which are downloaded.
 
     Raises ProviderError if a batch has not ended or is unknown to the provider.
     """
-    files: list[Path] = []
+    files: list[ResultFile] = []
     for name in names:
         if Path(name).exists() or "/" in name or "." in name:
-            files.append(Path(name))
+            files.append(ResultFile(Path(name)))
             continue
         info = run.provider.status(name)
         if not info.ended:
@@ -72,7 +113,7 @@ def find_result_files(run: StageRun, names: Sequence[str]) -> list[Path]:
         results = Results(run, info)
         for _ in results.rows():  # downloads the files
             pass
-        files += results.paths()
+        files += [ResultFile(path, given=False) for path in results.paths()]
     return files
 
 
@@ -85,8 +126,15 @@ class _FileImporter:
         self._own_batch: int | None = None
         self._touched: set[int] = set()
 
-    def take(self, row: dict[str, Any]) -> None:
+    def take(self, row: dict[str, Any]) -> bool:
+        """Record the outcome of a row, if a question waits for it. Returns whether the row is a result at all."""
         custom_id, outcome = self._run.provider.read_row(row)
+        if not isinstance(custom_id, str) or _is_request(row):
+            return False
+        self._record_result(custom_id, outcome)
+        return True
+
+    def _record_result(self, custom_id: str, outcome: Outcome) -> None:
         attempt = AttemptId.parse(custom_id)
         asked = self._ledger.asks.with_key(*attempt[:2]) if attempt and attempt.process == self._run.process else None
         if attempt is None or asked is None or attempt.generation < asked.generation:  # replaced by --again
@@ -131,3 +179,8 @@ class _FileImporter:
     def close(self) -> None:
         for batch in self._touched:
             self._ledger.documents.mark_askers_of_batch(batch)
+
+
+def _is_request(row: dict[str, Any]) -> bool:
+    """Request files lie beside the result files, and have the same ids. Their rows must not count as failed."""
+    return "body" in row and not row.keys() & {"response", "error"}

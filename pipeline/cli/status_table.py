@@ -14,6 +14,7 @@ from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES
 from pipeline.records import NOT_SENT
 from pipeline.workflow.counts import StageCounts
+from pipeline.workflow.next_step import Step
 
 BATCH_LINE = "{:>4}  {:<11}  {:<11}  {:>13}  {:>6}  {:>9}  {}"
 HEADERS = ("no.", "status", "since", "done", "failed", "cost", "next")
@@ -25,13 +26,13 @@ def exit_status(report: StatusReport) -> int:
     return NEEDS_ATTENTION if report.unsettled else READY if report.ready else OK
 
 
-def print_status(report: StatusReport, stages: Mapping[str, StageCounts]) -> None:
-    """The batches of each stage, two lines for each, then the pages of all stages."""
+def print_status(report: StatusReport, stages: Mapping[str, StageCounts], step: Step | None) -> None:
+    """The batches of each stage, two lines for each, then the pages of all stages, and the next step."""
     for process in PROCESSES:
         batches = [status for status in report.batches if status.batch.process == process]
         print(f"\n{process}")
         if not batches:
-            print(f"  no batches yet: python run_batch.py --process {process}")
+            print("  no batches yet")
             continue
         print(BATCH_LINE.format(*HEADERS))
         for status in batches:
@@ -40,6 +41,8 @@ def print_status(report: StatusReport, stages: Mapping[str, StageCounts]) -> Non
     found = [found_sentence(process, one.found, one.pages.total()) for process, one in stages.items() if one.found]
     if found:
         print("\n" + "\n".join(found))
+    if step and not report.unsettled:  # the row of an unsettled submission has what must be done first
+        print(f"\nNext: {step}")
 
 
 def _lines(status: BatchStatus) -> tuple[str, str]:

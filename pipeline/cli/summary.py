@@ -11,6 +11,7 @@ from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES, next_process, previous_process
 from pipeline.words import counted
 from pipeline.workflow.findings import stage_findings
+from pipeline.workflow.next_step import Progress, Step, retrieve, run
 from pipeline.workflow.report import Merged, Report
 
 SHOWN_PROBLEMS = 20
@@ -49,7 +50,7 @@ def print_submitted(process: str, report: Report, session: Session) -> None:
             print(f"A batch takes up to {session.config.completion_window}. To see its status: python batch_status.py")
         print(f"Next: python retrieve_results.py --process {process}")
     else:
-        _print_next(process, report)
+        _print_next(process, report, session)
 
 
 def print_retrieved(process: str, report: Report, session: Session, show_next: bool = True) -> None:
@@ -66,19 +67,21 @@ def print_retrieved(process: str, report: Report, session: Session, show_next: b
     _print_waiting(process, report)
     print(f"{process}: {_documents(merged)}")
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(merged.statuses.items()))
-    print(f"{process}: {counted(merged.pages, 'page')} = {statuses or 'none'}")
+    if merged.pages:  # otherwise no paper can be read, which is said above
+        print(f"{process}: {counted(merged.pages, 'page')} = {statuses}")
     if _failed_pages(merged):
         _problem(
             f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
             f"To ask again: python run_batch.py --process {process} --again failed"
         )
     found = stage_findings(session, process)
-    print(found_sentence(process, found, merged.pages))
+    if merged.pages:
+        print(found_sentence(process, found, merged.pages))
     if next_process(process) is None:
         print_frequent(found)
     print_costs(session)
-    if show_next:
-        _print_next(process, report)
+    if show_next or report.must_stop:
+        _print_next(process, report, session)
 
 
 def print_costs(session: Session) -> None:
@@ -106,7 +109,7 @@ def _print_troubles(process: str, report: Report) -> None:
     for message, count in got.refused.most_common(3):
         was = "was" if count == 1 else "were"
         _problem(f"{counted(count, 'request')} {was} refused: {message} Fix REQUEST_PARAMS or MODEL in config.yaml.")
-    for problem in [*got.unknown[:SHOWN_PROBLEMS], *got.unreachable[:SHOWN_PROBLEMS]]:
+    for problem in [*report.unreadable, *got.unknown[:SHOWN_PROBLEMS], *got.unreachable[:SHOWN_PROBLEMS]]:
         _problem(problem)
     if got.no_room:
         _problem(
@@ -142,27 +145,22 @@ def _print_waiting(process: str, report: Report) -> None:
         )
 
 
-def _print_next(process: str, report: Report) -> None:
+def _print_next(process: str, report: Report, session: Session) -> None:
     """The next step that really helps, if there is one."""
-    got, merged, following = report.collected, report.merged, next_process(process)
-    run = f"python run_batch.py --process {process}"
     if report.unsettled:
         return  # the problem has the commands
+    got, waiting = report.collected, 0 if report.held else report.waiting
     if got.failed:
-        print(f"Next: {run} --again failed  (after fixing the cause)")
+        step: Step | None = Step(f"{run(process)} --again failed", "after fixing the cause")
     elif got.refused:
-        print(f"Next: {run}  (after fixing the setting)")
+        step = Step(run(process), "after fixing the setting")
     elif report.open + report.waiting:
-        if report.open > len(got.unknown) + got.elsewhere or report.waiting:
-            print(f"Next: python retrieve_results.py --process {process}  (again, later)")
-    elif merged.statuses["pending"]:
-        print(f"Next: {run}  (asks the pending pages again)")
-    elif _failed_pages(merged) and not merged.statuses["answered"]:
-        print(f"Next: {run} --again failed  (after fixing the cause)")
-    elif following:
-        print(f"Next: python run_batch.py --process {following}")
+        can_be_collected = report.open > len(got.unknown) + got.elsewhere
+        step = Step(retrieve(process), "again, later") if can_be_collected or waiting else None
     else:
-        print("Next: python export_mentions.py --format html  (a report), or  python generate_finetune_data.py")
+        step = Progress.after(session, report.merged).next_step(process, report.sent_nothing)
+    if step:
+        print(f"Next: {step}")
 
 
 def _failed_pages(merged: Merged) -> int:

@@ -52,13 +52,15 @@ class FinalMention:
 class FinalDocument:
     """A document with its mentions, in the order of the pages. `cost_usd`: of all stages; None if it is unknown.
 
-    `guessed`: what the PDF says about the paper, as far as it is certain.
+    `guessed`: what the PDF says about the paper, as far as it is certain. `pending`: pages that the stage has asked
+    about, without an answer and without a human label.
     """
 
     source: str
     mentions: list[FinalMention] = field(default_factory=list)
     cost_usd: float | None = 0.0
     guessed: dict[str, Value] = field(default_factory=dict)
+    pending: int = 0
 
 
 def final_documents(
@@ -85,6 +87,7 @@ def _final(document: Document, text: PageText, labels: Mapping[tuple[str, int], 
     made = FinalDocument(document.source, cost_usd=cost, guessed=guessed(text))
     for page in text.pages:
         known, label = document.page(page.page), labels.get((document.source, page.page))
+        made.pending += label is None and document.page_status.get(str(page.page)) == "pending"
         recipe = document.provenance[known.answered_by] if known and known.answered_by is not None else None
         if label is None:
             made.mentions += [

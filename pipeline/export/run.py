@@ -45,7 +45,10 @@ class ExportOptions:
 
 @dataclass
 class Exported:
-    """What was written. `valid`: mentions that are not rejected; `papers`: papers with at least one of these."""
+    """What was written. `valid`: mentions that are not rejected; `papers`: papers with at least one of these.
+
+    `pending`: pages without an answer of the stage yet.
+    """
 
     stage: str
     files: list[Path] = field(default_factory=list)
@@ -53,6 +56,7 @@ class Exported:
     papers: int = 0
     mentions: int = 0
     valid: int = 0
+    pending: int = 0
     datasets: set[tuple[Value, Value]] = field(default_factory=set)  # name, id
     models: set[str] = field(default_factory=set)
 
@@ -74,15 +78,16 @@ def export(config: Config, options: ExportOptions) -> Exported:
         return iter(tqdm(found, desc=title, unit=" papers", leave=False, disable=None))
 
     names = CanonicalNames(registry, overrides)
-    count = 0
+    count = pending = 0
     for document in documents("Names"):
         names.add(uses_of(document))
         count += 1
+        pending += document.pending
     if not count:
         raise StageOrderError(
             f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
         )
-    exported = Exported(stage)
+    exported = Exported(stage, pending=pending)
     with OpenAlex(config, workspace.root / "openalex.jsonl") if options.openalex else nullcontext() as openalex:
         if openalex:
             papers = replace(papers, look_up=openalex.find)

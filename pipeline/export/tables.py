@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, InputError
 from pipeline.export.columns import Column, Row, Value
-from pipeline.files import ReplacedFile, replacing
+from pipeline.files import ReplacedFile, replacing, unwritable
 
 FORMATS = ("csv", "jsonl", "parquet", "xlsx")
 PACKAGES = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
@@ -143,7 +144,7 @@ def _clean(value: Value) -> Value:
 
 
 class _Sink(io.RawIOBase):
-    """A file object for writers that want one."""
+    """A file object for writers that want one. After an error they still write when they are deleted: in vain."""
 
     def __init__(self, file: ReplacedFile) -> None:
         self._file, self._position = file, 0
@@ -153,7 +154,8 @@ class _Sink(io.RawIOBase):
 
     def write(self, content: Any) -> int:
         data = bytes(content)
-        self._file.write(data)
+        if not self._file.closed:
+            self._file.write(data)
         self._position += len(data)
         return len(data)
 
@@ -193,8 +195,13 @@ class ExcelTable(Table):
         self._rows += 1
 
     def close(self) -> None:
+        from xlsxwriter.exceptions import FileCreateError
+
         self._sheet.autofilter(0, 0, self._rows - 1, len(self._columns) - 1)
-        self._book.close()
+        try:
+            self._book.close()
+        except FileCreateError as error:  # it collects the rows in temporary files first
+            raise unwritable(Path(tempfile.gettempdir()), error.args[0]) from None
 
 
 def _clean_excel(text: str) -> str:

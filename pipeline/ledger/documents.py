@@ -58,6 +58,10 @@ class DocumentStates:
         values = (written.size, written.stamp, json.dumps(written.statuses), failures, found)
         self._db.run("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?, ?, ?, ?)", process, source, *values)
 
+    def any(self, process: str) -> bool:
+        """Whether a document of the stage was written."""
+        return self._db.exists("SELECT 1 FROM merged WHERE process = ? LIMIT 1", process)
+
     def written(self, process: str, source: str) -> WrittenDocument | None:
         """What is known of a document's file, or None if this ledger has not written one."""
         query = "SELECT size, text, statuses, failures, found FROM merged WHERE process = ? AND source = ?"

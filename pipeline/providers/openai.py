@@ -455,7 +455,8 @@ def _sentence(error: Exception, base_url: str, key: str = "") -> str:
         return f"{base_url} does not allow this key to do that: check the project's permissions. It replied: {said}"
     if isinstance(error, openai.BadRequestError):
         name = f"the parameter '{_without(key, str(error.param))}'" if error.param else "the request"
-        return f"{base_url} refused {name}: fix REQUEST_PARAMS or MODEL in config.yaml. It replied: {said}"
+        setting = "COMPLETION_WINDOW" if error.param == "completion_window" else "REQUEST_PARAMS or MODEL"
+        return f"{base_url} refused {name}: fix {setting} in config.yaml. It replied: {said}"
     name = "The OpenAI API" if base_url == OPENAI_URL else base_url
     return f"{name} failed ({said}): run the same command again later."
 

@@ -21,16 +21,27 @@ class StageCounts:
 
 
 def stage_counts(session: Session) -> dict[str, StageCounts]:
-    """The counts of each stage, for papers that are still there."""
-    counts = {process: StageCounts() for process in PROCESSES}
-    if not session.workspace.manifest.exists():
-        return counts
-    present = {entry.source for entry in manifest_entries(session.workspace) if not entry.problem}
+    """The counts of each stage and what it has found, for papers that are still there."""
+    counts = page_counts(session)
+    for process, stage in counts.items():
+        if stage.documents:
+            stage.found = stage_findings(session, process)
+    return counts
+
+
+def page_counts(session: Session) -> dict[str, StageCounts]:
+    """The counts of each stage without what it has found."""
+    counts, present = {process: StageCounts() for process in PROCESSES}, readable_papers(session)
     for process, stage in counts.items():
         for source, statuses in session.ledger.documents.page_counts(process):
             if source in present:
                 stage.documents += 1
                 stage.pages.update(statuses)
-        if stage.documents:
-            stage.found = stage_findings(session, process)
     return counts
+
+
+def readable_papers(session: Session) -> set[str]:
+    """The documents that were read without a problem; none before the papers are read for the first time."""
+    if not session.workspace.manifest.exists():
+        return set()
+    return {entry.source for entry in manifest_entries(session.workspace) if not entry.problem}

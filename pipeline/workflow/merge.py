@@ -25,12 +25,19 @@ from pipeline.workflow.report import Merged
 GROUP = 100  # documents that are written in one transaction
 
 
+def started_stages(session: Session, processes: Sequence[str]) -> list[str]:
+    """Those that have asked something or written a document: on pages without a mention, a stage asks nothing."""
+    ledger = session.ledger
+    return [one for one in processes if ledger.asks.any(one) or ledger.documents.any(one)]
+
+
 def merge_stage(session: Session, process: str) -> Merged:
-    """Update every document of the manifest in all stages that have asked something, in one pass over the manifest.
+    """Update every document of the manifest in all stages that were started, in one pass over the manifest.
 
     Returns the totals of `process`.
     """
-    stages = [one for one in PROCESSES if one == process or session.ledger.asks.any(one)]
+    started = started_stages(session, PROCESSES)
+    stages = [one for one in PROCESSES if one == process or one in started]
     merger, merged = Merger(session, stages), Merged()
     entries = manifest_entries(session.workspace)
     with ExitStack() as stack:
@@ -39,6 +46,7 @@ def merge_stage(session: Session, process: str) -> Merged:
             merged.add(entry)
             states = {} if entry.problem else merger.take(entry.source)
             for one, state in states.items():
+                merged.stages[one].update(state.statuses)
                 for failure in state.failures:
                     line = json.dumps({"source": entry.source, **failure}, ensure_ascii=False)
                     files[one].write(line.encode() + b"\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipeline.batches.plan import DocumentQuestions
 from pipeline.batches.session import Session, StageRun
-from pipeline.errors import StageOrderError
+from pipeline.errors import InputError, StageOrderError
 from pipeline.ledger import Ledger
 from pipeline.pdf.discover import refreshed
 from pipeline.prefilter import Prefilter
@@ -17,21 +17,25 @@ from pipeline.selection import Selection
 from pipeline.stages.base import AskRules
 from pipeline.store import load_text
 from pipeline.words import counted
-from pipeline.workflow.merge import Merger, updating
+from pipeline.workflow.merge import Merger, started_stages, updating
+from pipeline.workflow.next_step import Progress, Step
+from pipeline.workflow.next_step import run as run_command
 
 
 @dataclass
 class Readiness:
     """What was found on the way through the papers.
 
-    `problems`: papers that cannot be read. Of the selected pages in the previous stage, `pending` are submitted but not
-    answered, and `answered` expect no answer any more. `asks`: questions of this stage. `n_pages`: pages of the
-    `watched` documents that are still there.
+    `problems`: papers that cannot be read. `selected_pages`: their number. Of these, in the previous stage, `pending`
+    are submitted but not answered, `failed` were given up, and `answered` expect no answer for another reason.
+    `asks`: questions of this stage. `n_pages`: pages of the `watched` documents that are still there.
     """
 
     watched: set[str] = field(default_factory=set)
     problems: list[ManifestEntry] = field(default_factory=list)
+    selected_pages: int = 0
     pending: int = 0
+    failed: int = 0
     answered: int = 0
     asks: int = 0
     n_pages: dict[str, int] = field(default_factory=dict)
@@ -46,22 +50,27 @@ class Readiness:
         """Count the selected pages of a document after the previous stage."""
         pages = before.page_status.items() if before else ()
         statuses = [status for page, status in pages if selection.has_page(int(page))]
+        unanswered = ("pending", NOT_SENT)
+        failed = [one for one in statuses if one.startswith("failed:") or one.endswith("_failed")]
         self.pending += statuses.count("pending")
-        self.answered += len(statuses) - statuses.count("pending") - statuses.count(NOT_SENT)
+        self.failed += len(failed)
+        self.answered += sum(one not in unanswered for one in statuses) - len(failed)
 
-    def check(self, process: str, previous: str) -> None:
-        """Raises StageOrderError if nothing can be asked because the previous stage has not answered."""
-        if self.asks:
-            return
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing can be asked because of the previous stage."""
+        return not self.asks and bool(self.pending or not self.answered)
+
+    def error(self, process: str, previous: str, step: Step) -> StageOrderError:
+        """Why a stage is stuck, and the step that helps."""
         if self.pending:
-            raise StageOrderError(
-                f"{process} has nothing to ask yet: {previous} is pending for {counted(self.pending, 'page')}. Run  "
-                f"python retrieve_results.py --process {previous}  first."
-            )
-        if not self.answered:
-            raise StageOrderError(
-                f"{process} needs the answers of {previous}: run  python run_batch.py --process {previous}  first."
-            )
+            reason = f"has nothing to ask yet: {previous} is pending for {counted(self.pending, 'page')}. Run"
+        elif self.failed:
+            reason = f"has nothing to ask: {counted(self.failed, 'page')} failed before, and no other was answered. Run"
+        else:
+            reason = f"needs the answers of {previous}: run"
+        remark = f" ({step.remark})" if step.remark else ""
+        return StageOrderError(f"{process} {reason}  {step.command}  first{remark}.")
 
 
 def document_questions(
@@ -74,8 +83,7 @@ def document_questions(
     Raises StageOrderError if the previous stage has not answered anything, InputError.
     """
     stage, rules = run.stage, AskRules.of(session.config, run.requests.recipe.max_page_tokens)
-    earlier = [process for process in earlier_processes(run.process) if session.ledger.asks.any(process)]
-    merger = Merger(session, earlier)
+    merger = Merger(session, started_stages(session, earlier_processes(run.process)))
     papers = refreshed(session.workspace, session.config)
     updated = updating(merger, papers)
     noted = _noted(updated, readiness)
@@ -83,6 +91,7 @@ def document_questions(
         text = load_text(session.workspace, entry.source)
         before = merger.document(stage.previous, text) if stage.previous else None
         readiness.add_previous(before, selection)
+        readiness.selected_pages += sum(selection.has_page(page.page) for page in text.pages)
         asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
         obstacles = {page.page: stage.obstacle(page, before, rules.skip) for page in text.pages}
         open_pages = {page for page, obstacle in obstacles.items() if obstacle in (None, NOT_SENT)}
@@ -94,8 +103,11 @@ def document_questions(
         yield DocumentQuestions(
             entry.source, wanted, open_pages - left_out, [ask for ask in asks if ask.page in left_out]
         )
-    if stage.previous:
-        readiness.check(run.process, stage.previous)
+    if selection.pages and not readiness.selected_pages:
+        raise InputError("No selected document has a page in the range of --pages: give other pages.")
+    if stage.previous and readiness.is_stuck:
+        step = Progress.now(session).step_before(run.process) or Step(run_command(stage.previous))
+        raise readiness.error(run.process, stage.previous, step)
 
 
 def _left_out(ledger: Ledger, prefilter: Prefilter, process: str, text: PageText, open_pages: set[int]) -> set[int]:

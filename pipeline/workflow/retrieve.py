@@ -7,12 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 
 from pipeline.batches.collect import collect
-from pipeline.batches.import_results import find_result_files, import_results, make_current
+from pipeline.batches.import_results import find_result_files, import_results, make_current, unreadable_sentences
 from pipeline.batches.session import Session, StageRun
 from pipeline.batches.submit import write_batch_ids
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
 from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_outdated, merge_stage
+from pipeline.workflow.next_step import Progress
+from pipeline.workflow.next_step import run as run_command
 from pipeline.workflow.progress import BatchProgress
 from pipeline.workflow.questions import Readiness, document_questions
 from pipeline.workflow.report import Report
@@ -27,14 +29,16 @@ def retrieve(session: Session, process: str) -> Report:
 
     Raises StageOrderError if nothing of the stage was ever sent, UnreachableError.
     """
-    report = Report()
-    _retrieve(session, session.stage_run(process), report)
+    report, run = Report(), session.stage_run(process)
+    _check_submitted(session, process)
+    _retrieve(session, run, report)
     return report
 
 
 def retrieve_all(session: Session, process: str) -> Report:
     """Wait for all batches of a stage. They are collected and merged as they end."""
     report, run = Report(), session.stage_run(process)
+    _check_submitted(session, process)
     _follow(session, run, report)
     _retrieve(session, run, report)
     return report
@@ -60,7 +64,7 @@ def run_and_wait(session: Session, process: str, options: RunOptions) -> Report:
         report.batches, report.sent = report.batches + again.batches, report.sent + again.sent
     _follow(session, run, report)
     _retrieve(session, run, report)
-    report.plan = first
+    report.plan = first  # what the command was to send; later rounds repeat a part of it
     return report
 
 
@@ -76,17 +80,23 @@ def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Repor
         # Without the prefilter: there may be answers about pages that it would leave out.
         with closing(document_questions(session, run, Selection(), Readiness())) as documents:
             make_current(run, documents)
-        report.collected = import_results(run, files)
+        imported = import_results(run, files)
+        report.collected, report.unreadable = imported.collected, unreadable_sentences(imported)
         report.merged = merge_stage(session, process)
     count_open(run, report)
     return report
 
 
+def _check_submitted(session: Session, process: str) -> None:
+    """Raises StageOrderError if nothing of the stage was ever sent."""
+    if session.ledger.asks.any(process) or (session.workspace.root / process).exists():
+        return
+    command, step = run_command(process), Progress.now(session).step_before(process)
+    advice = f"run  {step.command}  first, and then  {command} ." if step else f"run  {command}  first."
+    raise StageOrderError(f"No {process} batches have been submitted: {advice}")
+
+
 def _retrieve(session: Session, run: StageRun, report: Report) -> None:
-    if not session.ledger.asks.any(run.process) and not (session.workspace.root / run.process).exists():
-        raise StageOrderError(
-            f"No {run.process} batches have been submitted: run  python run_batch.py --process {run.process}  first."
-        )
     write_batch_ids(run)
     if not report.rejected:
         collect(run, session.lock, report.collected)

@@ -55,6 +55,7 @@ def run_stage(session: Session, process: str, options: RunOptions) -> Report:
         readiness = Readiness(watched={source for _, source in unsent})
         with closing(document_questions(session, run, options.selection, readiness, session.prefilter)) as documents:
             planning = PlanOptions(options.again, options.dry_run)
+            report.planned = True
             report.plan = plan(run, documents, planning, lambda made: _agree(run, made, options, session.clock))
         report.blocked = readiness.pending
         if options.dry_run:
