@@ -93,12 +93,18 @@ def _removed(session: Session, delete: bool) -> int:
 
 
 def _watch(session: Session) -> int:
+    from pipeline.workflow.notify import notify
+
+    was_running = False
     while True:
         if sys.stdout.isatty():
             print("\033[2J\033[H", end="")  # clear the screen
         status, running = _show(session)
         if not running:
+            if was_running:
+                notify(session.config, "all", "No batch is running any more.")
             return status
+        was_running = True
         session.clock.sleep(session.config.poll_seconds)
 
 

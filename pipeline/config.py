@@ -100,6 +100,7 @@ class Config(BaseModel):
     completion_window: str = "24h"
     file_purpose: str = "batch"
     poll_seconds: float = Field(30.0, gt=0)
+    notify_command: str | None = None
 
     local_model: str | dict[str, str] = {
         "extraction": "smollm2-135m-instruct",

@@ -15,6 +15,7 @@ from pipeline.selection import Selection
 from pipeline.workflow.merge import merge_outdated, merge_stage
 from pipeline.workflow.next_step import Progress
 from pipeline.workflow.next_step import run as run_command
+from pipeline.workflow.notify import notify
 from pipeline.workflow.progress import BatchProgress
 from pipeline.workflow.questions import Readiness, document_questions
 from pipeline.workflow.report import Report
@@ -39,8 +40,11 @@ def retrieve_all(session: Session, process: str) -> Report:
     """Wait for all batches of a stage. They are collected and merged as they end."""
     report, run = Report(), session.stage_run(process)
     _check_submitted(session, process)
+    is_waiting = bool(run.batches("submitted"))
     _follow(session, run, report)
     _retrieve(session, run, report)
+    if is_waiting:
+        _notify(session, process, report)
     return report
 
 
@@ -65,7 +69,14 @@ def run_and_wait(session: Session, process: str, options: RunOptions) -> Report:
     _follow(session, run, report)
     _retrieve(session, run, report)
     report.plan = first  # what the command was to send; later rounds repeat a part of it
+    if report.collected.batches:
+        _notify(session, process, report)
     return report
+
+
+def _notify(session: Session, process: str, report: Report) -> None:
+    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.merged.statuses.items()))
+    notify(session.config, process, f"{process} has ended: {statuses}")
 
 
 def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Report:
