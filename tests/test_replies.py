@@ -263,3 +263,21 @@ def test_a_test_request_never_asks_for_a_complete_answer(project: Project, serve
     project.paper("a.pdf", PAGE)
     project.run(f"{RUN} --wait")
     assert limits == [16, None]
+
+
+def test_without_sizes_and_counts_several_downloads_decide(three: Project, server: Server) -> None:
+    """Rows that are missing in every download are missing. Those that a later download has are not asked again."""
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    server_faults.null_counts(server)
+    server_faults.half_a_download_of_unknown_size(server)
+    three.run(RUN)
+    three.run(f"{GET} --wait")
+    assert statuses(three) == ["answered"] * 3 and set(server.attempts.values()) == {1}
+    three.paper("b.pdf", *(f"{PAGE} {number}" for number in range(3, 9)))
+    server.behave()
+    server_faults.null_counts(server)
+    server_faults.missing_rows(server)
+    server_faults.half_a_download_of_unknown_size(server, times=0)
+    three.configure(MAX_REQUESTS_PER_BATCH=6)
+    three.run(f"{RUN} --wait")
+    assert [*three.document("extraction", "b")["page_status"].values()] == ["answered"] * 6

@@ -14,9 +14,12 @@ from typing import Any
 
 from pipeline.batches.session import StageRun
 from pipeline.errors import IncompleteResultsError, UnknownBatchError, WorkspaceError
-from pipeline.files import file_size
+from pipeline.files import file_size, sha256_of, write_atomic
 from pipeline.providers.base import BatchInfo
 from pipeline.words import counted
+
+# Without any other evidence, a file with missing rows is complete if so many downloads in a row were the same.
+SAME_DOWNLOADS = 4
 
 
 class Results:
@@ -61,6 +64,7 @@ class Results:
         problem = self.problem()
         if problem:
             for path in self.paths():
+                _note_download(path)
                 path.unlink(missing_ok=True)
             raise IncompleteResultsError(f"The results of batch {self._info.id} are incomplete: {problem}.")
 
@@ -80,6 +84,8 @@ class Results:
         for kind, expected in (("output", self._info.done), ("errors", self._info.failed)):
             if expected and self._rows[kind] < expected:
                 return f"{self._rows[kind]:,} of {counted(expected, 'row')} arrived"
+        if self._info.done is None and any(_times_downloaded(path) < SAME_DOWNLOADS for path in self.paths()):
+            return "rows are missing, and the provider names neither sizes nor counts"
         return None
 
     def _size(self, file_id: str) -> int | None:
@@ -88,6 +94,25 @@ class Results:
             return self._provider.size(file_id) or None
         except UnknownBatchError:
             return None
+
+
+def _times_downloaded(path: Path) -> int:
+    """How many downloads in a row had the content of this file, this one included."""
+    times, _, content = _note(path).partition(" ")
+    return int(times) + 1 if content == sha256_of(path) and times.isdigit() else 1
+
+
+def _note_download(path: Path) -> None:
+    """Remember what an incomplete file contained, for the next download of it."""
+    if path.exists():
+        write_atomic(path.with_suffix(".incomplete"), f"{_times_downloaded(path)} {sha256_of(path)}".encode())
+
+
+def _note(path: Path) -> str:
+    try:
+        return path.with_suffix(".incomplete").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any] | None]:
