@@ -11,6 +11,7 @@ PipelineError
 ├── ConsentError              it would cost more than allowed, or pay again for answered pages
 └── ProviderError             the model's side: key, model, parameter, network, weights
     ├── UnreachableError      the network or the server does not respond
+    │   ├── OddReplyError     the server responds, but not as expected; other calls may succeed
     │   └── IncompleteResultsError  a result file may lack rows: it is downloaded again later
     ├── UnknownBatchError     the provider does not know a batch that was submitted from here
     └── UnsettledError        it is unknown whether a batch was created; the user has to decide
@@ -61,6 +62,10 @@ class ProviderError(PipelineError):
 
 class UnreachableError(ProviderError):
     """The server could not be reached. The same call may succeed later."""
+
+
+class OddReplyError(UnreachableError):
+    """The server's reply about one batch or file cannot be used. It says nothing about the others."""
 
 
 class IncompleteResultsError(UnreachableError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.batches.collect import collect_incomplete
 from pipeline.batches.session import Session
 from pipeline.batches.submit import as_recorded
-from pipeline.errors import ProviderError, UnknownBatchError
+from pipeline.errors import ProviderError, UnknownBatchError, UnreachableError
 from pipeline.files import append_line
 from pipeline.ledger.batches import Batch
 from pipeline.records import Outcome
@@ -26,8 +26,17 @@ def cancel(session: Session, which: str) -> Iterator[str]:
         raise ProviderError(f"There is no open batch '{which}': run  python batch_status.py  to see all batches.")
     if not chosen:
         yield "There are no open batches to cancel."
+    failed = 0
     for batch in chosen:
-        yield _cancel(session, batch)
+        try:
+            yield _cancel(session, batch)
+        except ProviderError as error:  # the others cost money while they run
+            failed += 1
+            yield f"{batch.batch_id} was not cancelled: {error}"
+    if failed:
+        raise ProviderError(
+            f"{counted(failed, 'batch was', 'batches were')} not cancelled: run the same command again."
+        )
 
 
 def _cancel(session: Session, batch: Batch) -> str:
@@ -55,13 +64,16 @@ def resolve(session: Session, which: str, verdict: str) -> str:
     """Settle by hand what the program cannot. Returns a sentence. Raises ProviderError.
 
     An interrupted submission: `lost` (send it again), `sent` (look in the provider's list again) or `sent:<batch id>`.
-    A batch that the provider does not know, or whose results it no longer has: `lost` (ask its requests again).
+    A batch that the provider does not know, or whose results it no longer has: `lost` (ask its requests again); and if
+    not even that can be found out, `abandon`.
     """
     batches = session.ledger.batches.all()
     batch = next((batch for batch in batches if which in (str(batch.id), batch.batch_id)), None)
     if batch is None or batch.state not in ("creating", "submitted"):
         raise ProviderError(f"There is no open batch '{which}': run  python batch_status.py  to see all batches.")
     word, _, batch_id = verdict.partition(":")
+    if verdict == "abandon" and batch.state == "submitted":
+        return _abandon(session, batch)
     if verdict == "lost" and batch.state == "submitted":
         return _give_up(session, batch)
     if verdict == "lost":
@@ -98,6 +110,10 @@ def _give_up(session: Session, batch: Batch) -> str:
             f"The results of batch {batch.batch_id} are incomplete. The answers that can be read were collected. Next: "
             f"python run_batch.py --process {batch.process}"
         )
+    return _abandon(session, batch)
+
+
+def _abandon(session: Session, batch: Batch) -> str:
     with session.ledger.transaction():
         outcome = Outcome("missing", message="declared lost by the user")
         session.ledger.batches.close(batch.id, outcome, "lost")
@@ -112,13 +128,15 @@ def _rescue(session: Session, batch: Batch) -> bool:
     provider = session.provider
     try:
         info = provider.status(batch.batch_id or "")
-        for file_id in (info.output_file_id, info.error_file_id) if info.ended else ():
-            if file_id:
-                provider.size(file_id)
         if info.ended and collect_incomplete(session.stage_run(batch.process), batch, info):
             return True
     except UnknownBatchError:
         return False
+    except UnreachableError as error:
+        raise ProviderError(
+            f"It cannot be found out now whether batch {batch.batch_id} is lost ({error}) Run the same command again "
+            f"later. To give up its answers whatever the provider has:  python batch_status.py --resolve {batch.id} abandon"
+        ) from None
     next_step = f"python retrieve_results.py --process {batch.process}  to collect its answers"
     if not info.ended:
         next_step = f"python batch_status.py --cancel {batch.id}  to end it and keep its answers"
@@ -134,9 +152,15 @@ def clean_remote(session: Session) -> Iterator[str]:
     for batch in session.ledger.batches.all(state="collected"):
         if batch.cleaned or batch.server != session.provider.server:
             continue
-        kept = [file_id for file_id, path in _copies(session, batch) if not _delete(session, file_id, path)]
-        for file_id in kept:
-            yield f"{file_id} was kept: there is no complete copy of it in {session.workspace.root}."
+        kept = False
+        for file_id, path in _copies(session, batch):
+            try:
+                if _delete(session, file_id, path):
+                    continue
+                yield f"{file_id} was kept: there is no complete copy of it in {session.workspace.root}."
+            except ProviderError as error:
+                yield f"{file_id} was not deleted: {error}"
+            kept = True
         if not kept:
             session.ledger.batches.update(batch.id, cleaned=1)
             cleaned += 1

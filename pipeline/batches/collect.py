@@ -13,18 +13,29 @@ from pipeline.batches.queue import Queue, was_refused
 from pipeline.batches.results import Results
 from pipeline.batches.session import StageRun
 from pipeline.batches.submit import as_recorded
-from pipeline.errors import IncompleteResultsError, UnknownBatchError, UnreachableError
+from pipeline.errors import IncompleteResultsError, OddReplyError, UnknownBatchError, UnreachableError
 from pipeline.ledger.attempts import OpenAttempt
 from pipeline.ledger.batches import Batch
 from pipeline.providers.base import BatchInfo
 from pipeline.records import Outcome
 from pipeline.stages.base import InvalidAnswer
+from pipeline.text.tokens import count_tokens
 
 MAX_UNREACHABLE = 3  # batches in one round without a reply before the others are left to the next round
+ENOUGH_REFUSALS = 5  # of a batch that prove that all requests are refused
 MAX_ANSWER = 200_000  # characters; several times what a full page of mentions needs
 IN_QUEUE = ("in_progress", "finalizing", "completed")  # statuses of batches that the queue accepted
 
 Lock = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass
+class Refusals:
+    """A batch of which every request was refused: what the refusals name, and how often each message occurred."""
+
+    batch: Batch
+    parameters: set[str] = field(default_factory=set)
+    messages: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -40,6 +51,7 @@ class Collected:
 
     batches: int = 0
     running: int = 0
+    silent: int = 0
     elsewhere: int = 0
     requeued: int = 0
     no_room: int = 0
@@ -49,11 +61,12 @@ class Collected:
     ignored_rows: int = 0
     failed: list[str] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    refusals: list[Refusals] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
     def start_round(self) -> None:
-        self.running = self.elsewhere = 0
+        self.running = self.elsewhere = self.silent = 0
         self.unknown, self.unreachable = [], []
 
     def count(self, outcome: Outcome) -> None:
@@ -83,6 +96,7 @@ class Collected:
         except UnreachableError as error:
             self.unreachable.append(str(error))
             self.running += 1
+            self.silent += not isinstance(error, OddReplyError)
 
 
 def collect(
@@ -96,6 +110,7 @@ def collect(
     result.start_round()
     changed = list(_changed(run, result, see))
     if not changed:
+        _judge_refusals(run, result)
         return
     with lock():
         for batch, info in changed:
@@ -105,6 +120,28 @@ def collect(
         with lock(), result.noting_errors(batch):
             if _is_submitted(run, batch):
                 _take(run, batch, info, result)
+    _judge_refusals(run, result)
+
+
+def _judge_refusals(run: StageRun, result: Collected) -> None:
+    """Which refusals every request would get.
+
+    A model that has answered a request of the same kind does not refuse all of them. Its refusals are about single
+    pages, unless they name a parameter of REQUEST_PARAMS or the model. One or a few requests prove nothing while other
+    batches are running.
+    """
+    undecided = []
+    for one in result.refusals:
+        settings = {*run.config.params_for(one.batch.model), "model", "model_not_found"}
+        if one.parameters & settings:
+            result.refused += one.messages
+        elif run.ledger.attempts.any_answered_like(one.batch.id):
+            continue
+        elif one.messages.total() >= ENOUGH_REFUSALS or not result.running:
+            result.refused += one.messages
+        else:
+            undecided.append(one)
+    result.refusals = undecided
 
 
 def _changed(run: StageRun, result: Collected, see: Callable[[BatchInfo], object]) -> Iterator[tuple[Batch, BatchInfo]]:
@@ -113,7 +150,7 @@ def _changed(run: StageRun, result: Collected, see: Callable[[BatchInfo], object
         if batch.server != run.provider.server:
             result.elsewhere += 1
             continue
-        if len(result.unreachable) >= MAX_UNREACHABLE:
+        if result.silent >= MAX_UNREACHABLE:
             result.running += 1
             continue
         with result.noting_errors(batch):
@@ -178,18 +215,21 @@ def collect_incomplete(run: StageRun, batch: Batch, info: BatchInfo) -> bool:
 
     Returns False, and changes nothing, if the results are complete.
     """
-    recorder, results = Recorder(run, batch), Results(run, info)
-    with run.ledger.transaction():
-        try:
+    recorder, results = Recorder(run, batch), Results(run, info, keep_old=True)
+    try:
+        with run.ledger.transaction():
             recorder.take_all(results)
-            incomplete = recorder.missing and results.problem()
-        except UnreachableError:
-            incomplete = "the files cannot be downloaded"
-        if not incomplete:
-            return False
-        recorder.close(Outcome("missing", message="declared lost by the user"))
-        run.ledger.batches.update(batch.id, state="collected", status="lost")
+            if not (recorder.missing and results.problem()):
+                raise _CompleteError
+            recorder.close(Outcome("missing", message="declared lost by the user"))
+            run.ledger.batches.update(batch.id, state="collected", status="lost")
+    except _CompleteError:
+        return False
     return True
+
+
+class _CompleteError(Exception):
+    """Ends a transaction without keeping anything."""
 
 
 class Recorder:
@@ -203,7 +243,7 @@ class Recorder:
         self._counted = Collected()
         self._pricing = Pricing(run.config)
         self._open = run.ledger.attempts.open_in_batch(batch.id)
-        self._refused: Counter[tuple[str | None, str | None]] = Counter()  # parameter and message of each refusal
+        self._refusals = Refusals(batch)
         self._rows = 0
 
     @property
@@ -223,12 +263,12 @@ class Recorder:
             return
         self._rows += 1
         if outcome.parameter:
-            self._refused[outcome.parameter, outcome.message] += 1
+            self._refusals.parameters.add(outcome.parameter)
+            self._refusals.messages[outcome.message or outcome.parameter] += 1
         self._record(attempt, checked(self._run, outcome, attempt.expects))
 
     def close(self, rest: Outcome) -> None:
         """Requests without a row get the outcome `rest`."""
-        self._count_refused()
         for attempt in self._open.values():
             self._record(attempt, rest)
         self._open = {}
@@ -236,26 +276,16 @@ class Recorder:
 
     def add_to(self, result: Collected) -> None:
         result.outcomes += self._counted.outcomes
-        result.refused += self._counted.refused
+        if self._rows and self._refusals.messages.total() == self._rows:
+            result.refusals.append(self._refusals)
         result.ignored_rows += self._counted.ignored_rows
         result.repaired += self._counted.repaired
         result.repairs += self._counted.repairs
 
-    def _count_refused(self) -> None:
-        """Refusals that every request would get: all requests of the batch were refused alike, and none was answered.
-
-        A model that has answered the same kind of request before does not refuse all of them. Its refusals are about
-        single pages, unless they name a parameter of REQUEST_PARAMS or the model.
-        """
-        if len({parameter for parameter, _ in self._refused}) != 1 or self._refused.total() != self._rows:
-            return
-        ((parameter, _),) = [*self._refused][:1]
-        settings = {*self._run.config.params_for(self._batch.model), "model", "model_not_found"}
-        if parameter in settings or not self._run.ledger.attempts.any_answered_like(self._batch.id):
-            for (_, message), count in self._refused.items():
-                self._counted.refused[message or parameter or ""] += count
-
     def _record(self, attempt: OpenAttempt, outcome: Outcome) -> None:
+        if outcome.kind == "ok" and outcome.content and not outcome.prompt_tokens:
+            # The server reports no usage, and MAX_COST_USD needs to know what was spent.
+            outcome.prompt_tokens, outcome.completion_tokens = attempt.tokens, count_tokens(outcome.content)
         cost = self._pricing.cost(outcome, self._batch.provider, self._batch.model)
         self._run.ledger.attempts.record(attempt, outcome, cost)
         self._counted.count(outcome)

@@ -113,6 +113,8 @@ def find_result_files(run: StageRun, names: Sequence[str]) -> list[ResultFile]:
         results = Results(run, info)
         for _ in results.rows():  # downloads the files
             pass
+        if results.mismatch():
+            results.check()
         files += [ResultFile(path, given=False) for path in results.paths()]
     return files
 

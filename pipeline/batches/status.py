@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.batches.collect import MAX_UNREACHABLE
 from pipeline.batches.session import Session
 from pipeline.batches.submit import as_recorded
-from pipeline.errors import UnknownBatchError, UnreachableError
+from pipeline.errors import OddReplyError, UnknownBatchError, UnreachableError
 from pipeline.ledger.batches import Batch
 from pipeline.providers.base import ENDED
 
@@ -45,7 +45,7 @@ def read_status(session: Session) -> StatusReport:
             current, next_step = _current(session, batch)
         except UnreachableError as error:
             failures.append(error)
-            if len(failures) == MAX_UNREACHABLE:
+            if sum(not isinstance(one, OddReplyError) for one in failures) == MAX_UNREACHABLE:
                 raise
             current, next_step = replace(batch, status=NO_REPLY), "try again later"
         report.ready += next_step == RETRIEVE

@@ -84,6 +84,8 @@ def _submit(run: StageRun, batch: Batch) -> None:
     info = _find(run, batch, file_id) if batch.state == "creating" else _create(run, batch, file_id)
     if info is None:
         raise _unsettled(batch, file_id)
+    if any(other.batch_id == info.id for other in run.ledger.batches.all()):
+        raise _unsettled(batch, file_id, f" (it named {info.id}, which is another batch of yours)")
     run.ledger.batches.update(batch.id, state="submitted", batch_id=info.id, **as_recorded(info))
     append_line(run.workspace.batch_ids(run.process), info.id)
 

@@ -139,10 +139,11 @@ def _print_waiting(process: str, report: Report) -> None:
     if report.held:
         _problem(report.held)
     elif report.waiting:
-        print(
-            f"{process}: {counted(report.waiting, 'batch', 'batches')} not sent yet, because the queue is full. Run "
-            "the same command again later, or use --wait."
-        )
+        waiting = f"{process}: {counted(report.waiting, 'batch', 'batches')} not sent yet"
+        if report.unsettled or report.collected.unknown or report.collected.unreachable:
+            print(f"{waiting}, because of the problem above.")
+        else:
+            print(f"{waiting}, because the queue is full. Run the same command again later, or use --wait.")
 
 
 def _print_next(process: str, report: Report, session: Session) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +21,14 @@ from openai.types import Batch, FileObject
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import OPENAI_URL, Config
-from pipeline.errors import ConfigError, ProviderError, UnknownBatchError, UnreachableError, UnsettledError
+from pipeline.errors import (
+    ConfigError,
+    OddReplyError,
+    ProviderError,
+    UnknownBatchError,
+    UnreachableError,
+    UnsettledError,
+)
 from pipeline.files import replacing
 from pipeline.network import is_untrusted, setup_problem, unreachable, unsendable
 from pipeline.notice import noticed
@@ -48,9 +56,10 @@ _TOO_FEW_TOKENS = re.compile(
     r"(?:max_(?:completion_)?tokens|output limit).*(?:reached|exceeded|too (?:low|small))", re.I
 )
 BLOCK = 1 << 20  # bytes of a download that are written at a time
+LARGEST = 10**15  # a larger count or size is an error of the server
 LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 # What the client raises if something other than the API answers: a login page, or incomplete JSON.
-UNEXPECTED_REPLY = (AttributeError, TypeError, ValueError)
+UNEXPECTED_REPLY = (AttributeError, TypeError, ValueError, RecursionError, OverflowError)
 CLIENT_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")  # the client sends them in headers
 SHORTEST_SECRET = 4  # characters; servers of one's own accept keys such as "x"
 SHUTDOWN_TIMEOUT = 10.0  # seconds
@@ -118,7 +127,10 @@ class OpenAIProvider(BatchProvider):
         return ChatRequests(prompt, model, self._config.batch_endpoint, self._config.params_for(model))
 
     def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
-        return row.get("custom_id"), outcome_of(row)
+        outcome = outcome_of(row)
+        if outcome.message:
+            outcome.message = _without(self._config.openai_api_key or "", outcome.message)
+        return row.get("custom_id"), outcome
 
     def probe(self, body: dict[str, Any]) -> str | None:
         """One synchronous request for a few tokens. The answer is discarded. Servers without this route pass."""
@@ -147,8 +159,10 @@ class OpenAIProvider(BatchProvider):
             if error.code == "insufficient_quota" or (error.code == "model_not_found" and self._lacks(body["model"])):
                 raise self._translated(error) from None
             return str(self._translated(error))
-        except openai.OpenAIError as error:
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise self._translated(error) from None
+        except (openai.OpenAIError, *UNEXPECTED_REPLY) as error:
+            return str(self._translated(error))
         return None
 
     def _lacks(self, model: str) -> bool:
@@ -186,7 +200,10 @@ class OpenAIProvider(BatchProvider):
             if str(file.status).lower() not in ("pending", "running", "uploading"):
                 return
             self._clock.sleep(wait)
-            file = self._call(partial(self._file, file.id), f"the uploaded file {file.id}")
+            try:
+                file = self._call(partial(self._file, file.id), f"the uploaded file {file.id}")
+            except ProviderError:
+                return  # the create will show whether it is ready
 
     def _file(self, file_id: str) -> FileObject:
         return with_id(self._client.files.retrieve(file_id), self.base_url, file_id)
@@ -225,7 +242,8 @@ class OpenAIProvider(BatchProvider):
         return info
 
     def _info(self, batch: Batch, batch_id: str | None = None) -> BatchInfo:
-        return _info(with_id(batch, self.base_url, batch_id))
+        info = _info(with_id(batch, self.base_url, batch_id))
+        return replace(info, message=_without(self._config.openai_api_key or "", info.message or "") or None)
 
     def _find_created(self, file_id: str, doubt: Exception) -> BatchInfo:
         """The batch of an uploaded file, after it became unclear whether there is one. Raises UnsettledError."""
@@ -274,7 +292,12 @@ class OpenAIProvider(BatchProvider):
         return self._call(once, f"the size of {file_id}", unknown)
 
     def delete(self, file_id: str) -> None:
-        self._call(lambda: self._client.files.delete(file_id), f"deleting {file_id}")
+        def once() -> None:
+            if self._client.files.delete(file_id).deleted is not True:
+                raise UnexpectedReplyError("the file was not deleted")
+
+        unknown = UnknownBatchError(f"{self.base_url} does not know file {file_id}.")
+        self._call(once, f"deleting {file_id}", unknown)
 
     def list(self) -> Iterator[BatchInfo]:
         # A page is complete before the first batch is used, so that an error cannot look like the end of the list.
@@ -296,18 +319,22 @@ class OpenAIProvider(BatchProvider):
         """Call the server, with retries. `what`: what the user is shown after a while.
 
         Errors are raised as ours. `unknown` is raised for a 404. With it, the call is about one batch or file, so any
-        other strange reply is an UnreachableError: it says nothing about the other batches.
+        other strange reply is an OddReplyError: it says nothing about the other batches.
         """
         try:
             with self._noticed(what):
                 return _with_retries(function, RETRY_WAITS, self._clock)
         except openai.NotFoundError as error:
-            raise unknown or self._translated(error) from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise self._translated(error) from None
+            is_from_api = isinstance(error.body, dict)  # a proxy's page knows nothing about batches
+            raise (unknown if unknown and is_from_api else self._about(what, error, unknown)) from None
         except (httpx2.HTTPError, openai.OpenAIError, *UNEXPECTED_REPLY) as error:
-            translated = self._translated(error)
-            raise UnreachableError(str(translated)) if unknown else translated from None
+            raise self._about(what, error, unknown) from None
+
+    def _about(self, what: str, error: Exception, unknown: ProviderError | None) -> ProviderError:
+        translated = self._translated(error)
+        if unknown is None or isinstance(translated, UnreachableError) or isinstance(error, openai.AuthenticationError):
+            return translated
+        return OddReplyError(f"The reply about {what} cannot be used. {translated}")
 
     def _noticed(self, what: str) -> AbstractContextManager[None]:
         return noticed(f"Still waiting for {self.base_url}: {what}.", NOTICE_AFTER)
@@ -406,17 +433,17 @@ def _info(batch: Batch) -> BatchInfo:
     messages = (": ".join(str(part) for part in (e.code, e.message) if part) for e in problems)
     message = "; ".join(filter(None, messages))
     return BatchInfo(
-        id=batch.id,
-        status=status,
+        id=storable(batch.id),
+        status=storable(status),
         created=_time(batch.created_at),
         since=_time(getattr(batch, f"{status}_at", None)) or _time(batch.created_at),
         expires=_time(batch.expires_at),
         total=_count(counts and counts.total),
         done=_count(counts and counts.completed),
         failed=_count(counts and counts.failed),
-        input_file_id=batch.input_file_id,
-        output_file_id=batch.output_file_id,
-        error_file_id=batch.error_file_id,
+        input_file_id=_text(batch.input_file_id),
+        output_file_id=_text(batch.output_file_id),
+        error_file_id=_text(batch.error_file_id),
         message=storable(message) if message else None,
     )
 
@@ -427,7 +454,11 @@ def _time(value: object) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and 0 <= value <= LARGEST else None
+
+
+def _text(value: object) -> str | None:
+    return storable(value) if isinstance(value, str) and value else None
 
 
 def _sentence(error: Exception, base_url: str, key: str = "") -> str:

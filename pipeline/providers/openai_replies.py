@@ -22,8 +22,11 @@ _CLASSES: dict[int, type[openai.APIStatusError]] = {
     422: openai.UnprocessableEntityError,
     429: openai.RateLimitError,
 }
-# Error codes that are words, as a part of them, and the status that usually goes with them.
-_WORDS = {"rate_limit": 429, "quota": 429, "not_found": 404, "api_key": 401, "server": 500, "internal": 500}
+# Parts of error codes and types that certainly are refusals, and the status that usually goes with them.
+_REFUSALS = {
+    "rate_limit": 429, "quota": 429, "not_found": 404, "api_key": 401, "authentication": 401, "permission": 403,
+    "invalid": 400,
+}  # fmt: skip
 
 
 class UnexpectedReplyError(ValueError):
@@ -60,4 +63,5 @@ def _status(error: Mapping[str, Any]) -> int:
         if text.isascii() and text.isdigit() and 400 <= int(text) <= 599:
             return int(text)
     said = f"{error.get('code')} {error.get('type')}".lower()
-    return next((status for word, status in _WORDS.items() if word in said), 400)
+    # Of any other error nobody knows whether the request was carried out.
+    return next((status for word, status in _REFUSALS.items() if word in said), 500)

@@ -127,9 +127,11 @@ def _follow(session: Session, run: StageRun, report: Report) -> None:
     with closing(progress):
         while True:
             try:
+                sent = report.batches
                 _round(session, run, report, progress)
                 unreachable_rounds = unreachable_rounds + 1 if report.collected.unreachable else 0
-                running = report.collected.running or report.waiting
+                # What waits although nothing is running, and was not sent now, will not be sent by waiting.
+                running = report.collected.running or report.batches > sent
             except LockedError:  # another command is collecting
                 running = True
             if not running or report.rejected or unreachable_rounds > MAX_UNREACHABLE_ROUNDS:
