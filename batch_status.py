@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--resolve", nargs=2, metavar=("ID", "ANSWER"),
-        help="settle an unclear submission: ID lost (send it again), ID sent (search for it), or ID sent:BATCH_ID; or a "
-        "batch whose answers do not come: ID lost, or, if the provider has it but does not give it, ID abandon",
+        help="settle an unclear submission: ID lost (send it again), ID sent (search for it) or ID sent:BATCH_ID; or "
+        "give up a batch whose answers do not come: ID lost, or ID abandon if even that cannot be found out",
     )  # fmt: skip
     one.add_argument(
         "--clean-remote", action="store_true", help="delete files at the provider that are completely on this disk"

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import server_faults
@@ -281,3 +282,158 @@ def test_without_sizes_and_counts_several_downloads_decide(three: Project, serve
     three.configure(MAX_REQUESTS_PER_BATCH=6)
     three.run(f"{RUN} --wait")
     assert [*three.document("extraction", "b")["page_status"].values()] == ["answered"] * 6
+
+
+@pytest.mark.parametrize("kind", ["timeout", "upstream_error", "bad_gateway", "overloaded_error", None])
+def test_an_unclear_error_of_a_create_is_no_refusal(three: Project, server: Server, kind: str | None) -> None:
+    """The batch was created. The reply, with the status 200, does not say that it was not."""
+    said = Reply(200, {"error": {"message": "Something happened.", "type": kind, "code": kind}})
+    server.before_response = lambda request, reply: said if is_create(request) else reply
+    three.run(RUN)
+    server.behave()
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3 and set(server.attempts.values()) == {1}
+
+
+@pytest.mark.parametrize("status", ["completed", "expired", "cancelled"])
+@pytest.mark.parametrize("counts", [None, {"total": 3, "completed": 0, "failed": 0}])
+def test_files_that_are_named_late_are_waited_for(
+    three: Project, server: Server, status: str, counts: dict[str, int] | None
+) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    server.finish = lambda batch: (status, None)
+    usual = server.show
+    late = {"output_file_id": None, "error_file_id": None, "request_counts": counts}
+    server.show = lambda batch: usual(batch) | (late if batch.polls < 2 else {})
+    three.run(RUN)
+    three.run(f"{GET} --wait")
+    assert statuses(three) == ["answered"] * 3 and set(server.attempts.values()) == {1}
+
+
+@pytest.mark.parametrize("refusal", [403, 405, 501, 500])
+def test_without_information_about_files_answers_are_collected(three: Project, server: Server, refusal: int) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    server_faults.missing_rows(server)
+    error = Reply(refusal, {"error": {"message": "No.", "type": "x", "code": None, "param": None}})
+    is_info = lambda one: one.path.startswith("/v1/files/") and not one.path.endswith("/content")  # noqa: E731
+    server.before_request = lambda request: error if request.method == "GET" and is_info(request) else None
+    three.run(RUN)
+    assert "of 3 rows arrived" in three.run(GET, expect=1)
+    three.run("batch_status.py --resolve 1 lost")
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3
+
+
+def test_an_error_file_that_is_gone_does_not_take_the_answers_with_it(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    usual, first = server.run_line, []
+
+    def run(batch: Any, custom_id: str, body: Any) -> Any:
+        row = usual(batch, custom_id, body)
+        if not first:
+            first.append(custom_id)
+            row["response"] |= {"status_code": 500, "body": {"error": {"message": "oh", "code": "server_error"}}}
+        return row
+
+    server.run_line = run
+    three.run(RUN)
+    del server.files[next(iter(server.batches.values())).info["error_file_id"]]
+    assert "does not have its errors file any more" in three.run(GET, expect=1)
+    assert "answers that can be read were collected" in three.run("batch_status.py --resolve 1 lost")
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3 and sum(server.attempts.values()) == 4
+
+
+def test_an_incomplete_copy_is_kept_until_there_is_a_better_one(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    three.run(RUN)
+    server_faults.half_a_download_without_length(server, times=10**6)
+    three.run(GET, expect=1)
+    (batch,) = server.batches.values()
+    del server.files[batch.info["output_file_id"]]
+    three.run(GET, expect=3)
+    assert "answers that can be read were collected" in three.run("batch_status.py --resolve 1 lost")
+    server.behave()
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3 and sum(server.attempts.values()) == 5
+
+
+def test_a_batch_can_always_be_given_up(three: Project, server: Server) -> None:
+    three.configure(MAX_REQUESTS_PER_BATCH=3)
+    three.run(RUN)
+    never = Reply(503, {"error": {"message": "later", "type": "x", "code": None, "param": None}})
+    server.before_request = lambda request: never if request.path.endswith("/content") else None
+    three.run(GET, expect=1)
+    assert "--resolve 1 abandon" in three.run("batch_status.py --resolve 1 lost", expect=1)
+    three.run("batch_status.py --resolve 1 abandon")
+    server.behave()
+    three.run(f"{RUN} --wait")
+    assert statuses(three) == ["answered"] * 3
+
+
+def test_one_batch_does_not_hold_up_cancelling_and_cleaning(three: Project, server: Server) -> None:
+    server.polls_to_complete = 10**6
+    three.run(RUN)
+    first = next(iter(server.batches))
+    html = Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    server.before_request = lambda request: html if first in request.path else None
+    printed = three.run("batch_status.py --cancel all", expect=1)
+    assert printed.count(" is cancelling") == 2 and "1 batch was not cancelled" in printed
+    server.behave()
+    server.polls_to_complete = 0
+    three.run(f"{RUN} --wait")
+    kept = Reply(200, {"id": "x", "object": "file", "deleted": False})
+    server.before_request = lambda request: kept if request.method == "DELETE" else None
+    printed = three.run("batch_status.py --clean-remote")
+    assert "was not deleted" in printed and "Deleted the files of 0 batches" in printed
+
+
+def test_refusals_are_judged_when_all_batches_are_known(three: Project, server: Server) -> None:
+    """The first of three batches has one request, which is refused. The others are answered."""
+    usual = server.answer
+    refused = {"error": {"message": "not this", "type": "x", "param": "odd", "code": None}}
+    server.answer = lambda body: (400, refused) if f"{PAGE} 0" in str(body) else usual(body)
+    printed = three.run("run_batch.py --process all", expect=3)
+    assert statuses(three) == ["failed:api_error", "answered", "answered"]
+    assert "Fix REQUEST_PARAMS" not in printed and (three.output / "judge" / "a.json").exists()
+
+
+def test_a_batch_is_not_recorded_twice(three: Project, server: Server) -> None:
+    """A server that gives every batch the same id."""
+    first: list[Reply] = []
+
+    def same(request: Request, reply: Reply) -> Reply:
+        if is_create(request) and isinstance(reply.body, dict):
+            first.append(Reply(200, reply.body | {"input_file_id": None}))
+            return first[0]
+        return reply
+
+    server.before_response = same
+    assert "is another batch of yours" in three.run(RUN, expect=3)
+
+
+def test_what_is_spent_is_known_without_usage(three: Project, server: Server) -> None:
+    usual = server.answer
+
+    def answer(body: Any) -> tuple[int, Any]:
+        status, said = usual(body)
+        return status, {name: value for name, value in said.items() if name != "usage"}
+
+    server.answer = answer
+    three.run(f"{RUN} --wait")
+    usage = three.document("extraction", "a")["usage"]["extraction"]
+    assert usage["prompt_tokens"] > 1000 and usage["cost_usd"] > 0
+
+
+def test_no_key_in_what_a_server_says_about_batches(three: Project, server: Server) -> None:
+    server.answer = lambda body: (400, {"error": {"message": f"bad {server.key}", "type": "x", "code": "odd"}})
+    printed = three.run(f"{RUN} --wait", expect=3)
+    problem = {"code": "invalid", "message": f"who is {server.key}", "line": 1, "param": None}
+    server.refuse = lambda batch: [problem]
+    three.paper("b.pdf", f"{PAGE} 9")
+    printed += three.run(f"{RUN} --wait", expect=3)
+    assert "bad ***" in printed and "who is ***" in printed
+    saved = b"".join(
+        path.read_bytes() for path in three.output.rglob("*") if path.is_file() and "batches" not in path.parts
+    )
+    assert server.key not in printed and server.key.encode() not in saved

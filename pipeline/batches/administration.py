@@ -135,7 +135,8 @@ def _rescue(session: Session, batch: Batch) -> bool:
     except UnreachableError as error:
         raise ProviderError(
             f"It cannot be found out now whether batch {batch.batch_id} is lost ({error}) Run the same command again "
-            f"later. To give up its answers whatever the provider has:  python batch_status.py --resolve {batch.id} abandon"
+            "later. To give up its answers whatever the provider has:  python batch_status.py --resolve "
+            f"{batch.id} abandon"
         ) from None
     next_step = f"python retrieve_results.py --process {batch.process}  to collect its answers"
     if not info.ended:

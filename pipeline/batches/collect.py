@@ -171,9 +171,10 @@ def _is_submitted(run: StageRun, batch: Batch) -> bool:
 def _take(run: StageRun, batch: Batch, info: BatchInfo, result: Collected) -> None:
     if info.status in IN_QUEUE:
         Queue(run).note_accepted(batch)
-    # Some servers report `completed` a moment before they name the file; it is collected in the next round.
-    just_completed = info.status == "completed" and batch.status != "completed"  # `batch`: before this round
-    if just_completed and not info.output_file_id and info.done != 0:
+    # Some servers report the end a moment before they name the files; they are collected in the next round.
+    just_ended = info.ended and info.status not in ("failed", batch.status)  # `batch`: before this round
+    has_no_file = not info.output_file_id and (info.done != 0 or not info.error_file_id)
+    if just_ended and has_no_file:
         result.running += 1
     elif info.ended:
         _collect_batch(run, batch, info, result)
