@@ -12,6 +12,7 @@ PipelineError
 └── ProviderError             the model's side: key, model, parameter, network, weights
     ├── UnreachableError      the network or the server does not respond
     │   └── IncompleteResultsError  a result file may lack rows: it is downloaded again later
+    ├── RequestError          one request gets no usable reply, but others do
     ├── UnknownBatchError     the provider does not know a batch that was submitted from here
     └── UnsettledError        it is unknown whether a batch was created; the user has to decide
 
@@ -65,6 +66,10 @@ class UnreachableError(ProviderError):
 
 class IncompleteResultsError(UnreachableError):
     """The result files of a batch cannot be complete. They are downloaded again later."""
+
+
+class RequestError(ProviderError):
+    """One request gets no usable reply from a server that replies to others."""
 
 
 class UnknownBatchError(ProviderError):
