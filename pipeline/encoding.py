@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import json
 
 BYTE_ORDER_MARK = "\ufeff"
+NULL = "null character"
 
 
-def decoded(content: bytes) -> str:
+def decoded(content: bytes, guess: bool = False) -> str:
     """The text of a file in UTF-8 or, if it starts with a byte order mark, in UTF-16, as Windows PowerShell writes it.
 
-    Raises UnicodeDecodeError, also if the text has a null character: then it is UTF-16 without that mark, or no text.
+    `guess`: recognize UTF-16 without that mark, and UTF-32, by where the null bytes are. Not used for secrets and
+    settings. Raises UnicodeDecodeError, with the reason `NULL` if the text has a null character.
     """
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = content.decode("utf-16" if is_utf16 else "utf-8").removeprefix(BYTE_ORDER_MARK)
+    encoding = json.detect_encoding(content) if guess else "utf-16" if is_utf16 else "utf-8"
+    text = content.decode(encoding).lstrip(BYTE_ORDER_MARK)
     if "\0" in text:
         null = content.index(b"\0")
-        raise UnicodeDecodeError("utf-8", content, null, null + 1, "null character")
+        raise UnicodeDecodeError("utf-8", content, null, null + 1, NULL)
     return text
 
 

@@ -13,6 +13,7 @@ PipelineError
     ├── UnreachableError      the network or the server does not respond
     │   ├── OddReplyError     the server responds, but not as expected; other calls may succeed
     │   └── IncompleteResultsError  a result file may lack rows: it is downloaded again later
+    ├── RequestError          one request gets no usable reply, but others do
     ├── UnknownBatchError     the provider does not know a batch that was submitted from here
     └── UnsettledError        it is unknown whether a batch was created; the user has to decide
 
@@ -70,6 +71,10 @@ class OddReplyError(UnreachableError):
 
 class IncompleteResultsError(UnreachableError):
     """The result files of a batch cannot be complete. They are downloaded again later."""
+
+
+class RequestError(ProviderError):
+    """One request gets no usable reply from a server that replies to others."""
 
 
 class UnknownBatchError(ProviderError):

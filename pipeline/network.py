@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,6 +17,8 @@ from pipeline.errors import ConfigError
 
 PROXY_VARIABLES = ("all_proxy", "https_proxy", "http_proxy")
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # the client reads the first one that is set
+LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
+SHORTEST_SECRET = 4  # characters; servers of one's own accept keys such as "x"
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
@@ -26,6 +29,17 @@ def unsendable(text: str) -> str | None:
             name = unicodedata.name(character, "a control character or an invalid byte")
             return f"its character {position} is U+{ord(character):04X} ({name.lower()}), which no key contains"
     return None
+
+
+def without_key(text: str, key: str) -> str:
+    """A text without the key, which some servers repeat. A very short key occurs in other words and is no secret."""
+    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text
+
+
+def seconds_to_wait(headers: Mapping[str, str], longest: float = LONGEST_WAIT) -> float:
+    """What a server asks for with Retry-After, at most `longest`. 0 if it asks for nothing, or with a date."""
+    value = headers.get("retry-after", "").strip()
+    return min(float(value), longest) if value.replace(".", "", 1).isdecimal() else 0.0
 
 
 def setup_problem(error: Exception, url: str) -> ConfigError:
@@ -89,7 +103,7 @@ def unreachable(error: BaseException, url: str) -> str:
             "certificate of your organization, set the environment variable SSL_CERT_FILE to a PEM file that contains "
             "it."
         )
-    through = _proxy_for(url)
+    through = proxy_for(url)
     where = f" through the proxy in {through}" if through else ""
     return f"Cannot reach {url}{where}: check the network and OPENAI_BASE_URL, then run the same command again."
 
@@ -109,13 +123,16 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc or url
 
 
-def _proxy_for(url: str) -> str | None:
-    """The variable of the proxy through which a URL is requested."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+def proxy_for(url: str) -> str | None:
+    """Where the proxy is set through which a URL is requested: a variable, or the system's settings. None without one.
+
+    Of a variable in capitals and in small letters, the latter counts, as in the standard library.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    for wanted in (f"{parts.scheme}_proxy", "all_proxy"):
-        for name, value in os.environ.items():
-            if name.lower() == wanted and value:
-                return name
-    return None
+    wanted = next((scheme for scheme in (parts.scheme, "all") if scheme in proxies), None)
+    if wanted is None:
+        return None
+    names = (name for name, value in sorted(os.environ.items(), reverse=True) if value)
+    return next((name for name in names if name.lower() == f"{wanted}_proxy"), "the system's settings")

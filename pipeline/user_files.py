@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.encoding import NULL, decoded
 from pipeline.errors import PipelineError
 from pipeline.records import invalid_because
 from pipeline.words import counted
@@ -44,11 +45,11 @@ def read_text(path: Path, wanted: str, error: type[PipelineError]) -> str:
         if content.startswith(signature):
             raise error(f"{path} is {what}: give {wanted}.")
     try:
-        text = content.decode(json.detect_encoding(content)).lstrip("\ufeff")
+        text = decoded(content, guess=True)
     except UnicodeDecodeError as problem:
+        if problem.reason == NULL:
+            raise error(f"{path} is not a text file: give {wanted}.") from None
         raise error(f"{path} is not a text file in UTF-8 (byte {problem.start}): save it again as UTF-8.") from None
-    if "\0" in text:
-        raise error(f"{path} is not a text file: give {wanted}.")
     if _MARKUP.match(text):
         raise error(f"{path} is an HTML or XML file: give {wanted}.")
     return text

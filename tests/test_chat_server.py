@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import FastClock, Project
+from filelock import FileLock
 from server import Reply, Request, Server
 from server_answers import completion
 from test_pipeline import HOUSEHOLDS
@@ -88,6 +89,84 @@ def test_such_a_reply_in_the_middle(local: Project, chat_server: Server) -> None
     local.run(RUN)
     assert len(chat_server.requests) == 2
     assert answered(local) == 3
+
+
+BLOCKED = Reply(200, b"<html>blocked by the firewall</html>", HTML)
+
+
+def block(server: Server, *pages: str, reply: Reply = BLOCKED) -> None:
+    """Requests with one of these texts get this reply."""
+    server.before_request = lambda request: reply if any(page.encode() in request.body for page in pages) else None
+
+
+@pytest.mark.parametrize("reply", [BLOCKED, Reply(403, b"<html>blocked</html>", HTML)])
+@pytest.mark.parametrize("blocked", ["page 0", "page 1", "page 3"])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_page_without_a_usable_reply_stops_no_other(
+    local: Project, chat_server: Server, reply: Reply, blocked: str, concurrency: int
+) -> None:
+    local.paper("a.pdf", *(f"{HOUSEHOLDS} page {n}" for n in range(4)))
+    local.configure(PROVIDER="local", LOCAL_BASE_URL=chat_server.url, LOCAL_MODEL="mine", LOCAL_CONCURRENCY=concurrency)
+    block(chat_server, blocked, reply=reply)
+    printed = local.run(RUN, expect=3)
+    assert answered(local) == 3 and "failed:api_error" in printed
+    chat_server.behave()
+    local.run(f"{RUN} --again failed")
+    assert answered(local) == 4
+
+
+def test_several_pages_in_a_row_without_a_usable_reply_stop_the_run(local: Project, chat_server: Server) -> None:
+    """Each run records some of them, so that they are no obstacle forever."""
+    local.paper("a.pdf", *(f"{HOUSEHOLDS} page {n}" for n in range(5)))
+    block(chat_server, "page 1", "page 2", "page 3")
+    assert "does not reply like a chat server" in local.run(RUN, expect=1)
+    local.run(RUN, expect=3)
+    assert answered(local) == 2
+
+
+def test_a_local_batch_that_nobody_answers_can_be_cancelled(local: Project, chat_server: Server) -> None:
+    local.paper("a.pdf", HOUSEHOLDS, f"{HOUSEHOLDS} 2", f"{HOUSEHOLDS} 3")
+    replies = iter([None, None])  # the probe and the first page
+    chat_server.before_request = lambda request: next(replies, BLOCKED)
+    local.run(RUN, expect=1)
+    (requests,) = (local.output / "batches" / "extraction").glob("part-*.jsonl")
+    lock = FileLock(requests.with_name("local-extraction-1.partial.lock"))
+    with lock:
+        assert "is being answered on this machine" in local.run("batch_status.py --cancel 1", expect=1)
+    printed = local.run("batch_status.py --cancel 1")
+    assert "local-extraction-1 is cancelled. Its answers so far can be used" in printed
+    assert "1 ok" in local.run("retrieve_results.py --process extraction")
+    assert answered(local) == 1
+    chat_server.behave()
+    local.run(RUN)
+    assert answered(local) == 3
+
+
+NESTED = json.loads("[" * 400 + "]" * 400)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    ["12", "many", [1], 7, {"completion_tokens": "12"}, {"completion_tokens": None}, {"x": NESTED}, "[" * 9_000],
+)
+def test_any_usage(local: Project, chat_server: Server, usage: object) -> None:
+    usual = chat_server.answer
+
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, reply = usual(body)
+        return status, reply | {"usage": usage}
+
+    chat_server.answer = answer
+    assert "1 ok" in local.run(RUN)
+
+
+@pytest.mark.parametrize("depth", [500, 900, 950, 980, 990, 2_000, 100_000])
+def test_a_reply_that_is_nested_deeply(local: Project, chat_server: Server, depth: int) -> None:
+    local.paper("a.pdf", HOUSEHOLDS, f"{HOUSEHOLDS} page 2")
+    nested = '{"choices": [], "error": ' + '{"a":' * depth + "1" + "}" * depth + "}"
+    block(chat_server, "page 2", reply=Reply(200, nested.encode()))
+    local.run(RUN, expect=3)
+    assert answered(local) == 1
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "text/html", "application/json; charset=utf-8"])
@@ -243,6 +322,14 @@ def test_a_key_in_an_error_is_hidden(
     chat_server.before_request = lambda request: next(replies, Reply(status, said))
     printed = local.run(RUN, expect=3)
     assert KEY not in printed and files_with_key(local.folder) == []
+
+
+def test_a_very_short_key_does_not_garble_messages(
+    local: Project, chat_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_API_KEY", "e")
+    reply_always(chat_server, Reply(400, {"error": {"message": "The response_format is not supported here"}}))
+    assert "The response_format is not supported here" in local.run(RUN, expect=1)
 
 
 def test_a_key_in_the_settings_is_refused(local: Project) -> None:

@@ -145,6 +145,7 @@ def test_a_paper_that_can_no_longer_be_read_is_left_out(project: Project) -> Non
     assert set(by_page(project)) == {"One", "Two"}
     (project.input / "b.pdf").write_bytes(b"This is not a PDF.")
     project.run("run_batch.py --check", expect=3)
+    (project.output / "finetune" / "train.jsonl").unlink()  # its only row is not replaced by none
     assert set(by_page(project)) == {"One"}
 
 
@@ -509,6 +510,23 @@ def test_an_empty_train_split_is_explained(project: Project, process: str) -> No
     assert "note: train" not in project.run(command)
 
 
+@pytest.mark.parametrize("process", ["extraction", "judge"])
+def test_rows_of_train_are_not_replaced_by_none(project: Project, process: str) -> None:
+    command = f"generate_finetune_data.py --process {process}"
+    project.paper("a.pdf", f"One uses the {GOOD} here.")
+    project.configure(SPLIT={"train": 1})
+    project.run("run_batch.py --process all")
+    project.run(command)
+    before = project.files()
+    project.configure(SPLIT={"valid": 1})
+    printed = project.run(command, expect=1)
+    assert printed.startswith("error: Nothing was written, because ") and "none of 1 document went to train" in printed
+    assert project.files() == before
+    train = next((project.output / "finetune").rglob("train.jsonl"))
+    train.unlink()
+    assert "note: train has no rows" in project.run(command)
+
+
 def test_train_that_is_empty_because_its_pages_cannot_be_used(project: Project) -> None:
     body = " ".join(f"Word{number} follows word{number + 1} in its own order." for number in range(40))
     for number in range(30):
@@ -532,6 +550,7 @@ def test_the_folder_is_loaded_whichever_splits_are_empty(
     names = {"train": "train", "valid": "validation", "test": "test"}
     for split in (shares, {"train": 1}, shares):  # each run over the files of the one before, and over its cache
         project.configure(SPLIT=split)
+        (folder / "train.jsonl").unlink(missing_ok=True)  # rows are not replaced by none
         project.run(f"generate_finetune_data.py --process {process}")
         loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
         lines = {one: len((folder / f"{one}.jsonl").read_text().splitlines()) for one in SPLITS}

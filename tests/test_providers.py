@@ -18,7 +18,8 @@ from test_server import row, submit
 
 import retrieve_results
 from pipeline.config import load_config
-from pipeline.providers.openai import LONGEST_WAIT, PROBE_TOKENS, RETRY_WAITS, list_batches, make_client
+from pipeline.network import LONGEST_WAIT
+from pipeline.providers.openai import PROBE_TOKENS, RETRY_WAITS, list_batches, make_client
 
 PAGE = "We use the Korvian Household Survey (KHS) here."
 RUN = "run_batch.py --process extraction"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -57,9 +58,11 @@ def parsed(content: str, process: str = "extraction", expects: int = 0) -> tuple
         (f"{GOOD}\n```", ["Markdown fence"]),
         (f"Here is the JSON:\n\n```json\n{GOOD}\n```\nI hope this helps.", ["Markdown fence", "surrounding text"]),
         (f"Sure! {GOOD}", ["surrounding text"]),
-        (f"{GOOD} Let me know {{if}} you need more.", ["surrounding text"]),
-        (f'The set {{a, "b"}} is empty. {GOOD}', ["surrounding text"]),
+        (f"Here's the final answer in JSON format:\n{GOOD}", ["surrounding text"]),
+        (f"**Answer:**\n\n{GOOD}", ["surrounding text"]),
+        (f"{GOOD} Let me know if you need more.", ["surrounding text"]),
         (f"[{GOOD}]", ["surrounding text"]),
+        (f"[{GOOD}, {GOOD}]", ["surrounding text"]),
         (f"{GOOD}\n{GOOD}", []),
         (f"<think>\nIt names a survey.\n</think>\n\n{GOOD}", ["thinking block"]),
         (f"<think></think>{GOOD}", ["thinking block"]),
@@ -71,6 +74,7 @@ def parsed(content: str, process: str = "extraction", expects: int = 0) -> tuple
         (f"<|channel|>analysis<|message|>{OTHER}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
          ["thinking block", "special token"]),
         (f"<think>\nIt names a survey.\n{GOOD}", ["thinking block"]),
+        (f"<think>{GOOD}", ["thinking block"]),
         (f"<think>It names {{one}}. ```json\n{GOOD}\n```<|im_end|>", None),
         (f"{GOOD}<|im_end|>", ["special token"]),
         (f"{GOOD}<|eot_id|><|end_of_text|>", ["special token", "special token"]),
@@ -79,7 +83,8 @@ def parsed(content: str, process: str = "extraction", expects: int = 0) -> tuple
         (f"{GOOD}<｜end▁of▁sentence｜>", ["special token"]),
         (GOOD.replace('"2019"', "2019"), ["unquoted value"]),
         (GOOD.replace('"2019"', "2019.0"), ["unquoted value"]),
-        (GOOD.replace('"year"', '"page": {"number": [1]}, "year"'), ["extra key"]),
+        (GOOD.replace('"year"', '"page": {}, "year"'), ["extra key"]),
+        (GOOD.replace('"year"', '"explanation": "It is named.", "year"'), ["extra key"]),
         (GOOD.replace('{"data_mentions"', '{"page": 1, "data_mentions"').replace('"year"', '"n": 1, "year"'),
          ["extra key", "extra key"]),
         (GOOD.replace("}]", "},]").replace('"2019",', '"2019" ,'), ["trailing comma"] * 2),
@@ -105,14 +110,84 @@ def test_half_a_character_in_a_text() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [2019, 20.5, True])
-def test_scalars_in_text_fields_are_text(value: object) -> None:
+@pytest.mark.parametrize("value", [2019, 20.5])
+def test_numbers_in_text_fields_are_text(value: object) -> None:
     answer: Any = parsed(extraction(acronym=value))[0]
     assert answer.data_mentions[0].datasets[0].acronym == json.dumps(value)
     correction = {"field": "year", "value": value}
     judged: Any = parsed(judgement({"note": value, "reason": value, "corrections": [correction]}), "judge", 1)[0]
     assert judged.verdicts[0].note == judged.verdicts[0].reason == json.dumps(value)
     assert judged.verdicts[0].corrections[0].value == json.dumps(value)
+
+
+def test_false_in_an_optional_text_is_null() -> None:
+    assert parsed(extraction(acronym=False)) == (parsed(extraction(acronym=None))[0], ["false for null"])
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [{"invalid": True}, {"Valid": False}, {"is_valid": False}, {"status": "rejected"}, {"is_dataset": False},
+     {"Context": "background"}, {"other": [1]}, {"reason": False}, {"note": True}],
+)  # fmt: skip
+def test_a_verdict_with_a_contradiction_is_invalid(verdict: dict[str, Any]) -> None:
+    with pytest.raises(InvalidAnswer):
+        parsed(judgement(verdict), "judge", 1)
+
+
+@pytest.mark.parametrize("end", ["", "\\", '"', '"}'])
+def test_many_escaped_quotes_take_no_time(end: str) -> None:
+    """Quadratic time would be more than a minute."""
+    started = time.process_time()
+    with pytest.raises(InvalidAnswer):
+        parsed('{"a":"' + '\\"' * 90_000 + end)
+    assert time.process_time() - started < 5
+
+
+MENTIONS = json.dumps(json.loads(GOOD)["data_mentions"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"The format is {NOTHING}. My answer:\n{MENTIONS}",
+        f"Draft: {NOTHING}\nFinal: {json.loads(GOOD)!r}",
+        f"{NOTHING}\n{json.loads(GOOD)!r}",
+        f"{NOTHING}\n{{data_mentions: [{{mentioned_in: 'It uses KHS'}}]}}",
+        f"{NOTHING}\n{{“data_mentions”: [{{…}}]}}",
+        f"{NOTHING}\n\ndata_mentions:\n- mentioned_in: It uses KHS\n  datasets: [KHS]",
+        f"data_mentions:\n- KHS\n\n{NOTHING}",
+        f"```json\n{NOTHING}\n```\n```python\n{json.loads(GOOD)!r}\n```",
+        f"{NOTHING}\n{MENTIONS}",
+        f"{GOOD}\n{{",
+        f'{{"data_mentions": [], "datasets": {MENTIONS}}}',
+        f'{{"data_mentions": [], "data_mentions_2": {MENTIONS}}}',
+        f'{{"answer": {GOOD}, "data_mentions": []}}',
+        '{"data_mentions": [], "error": "The page cannot be read."}',
+        '{"data_mentions": [], "dataset": "KHS"}',
+        f"{GOOD}\n\nWait, this is wrong: the page mentions no dataset.",
+        f"{GOOD}\n\nCorrection: data_mentions should be an empty list [].",
+        f"{NOTHING}\nActually, the page does mention a survey.",
+        f"This would be wrong: {GOOD}",
+        f"This would be wrong: {GOOD}. The page has no dataset.",
+        f"{GOOD} This is the answer if the page is a dataset page, or not? {GOOD}",
+        f"{GOOD}<think>hmm no, there are none",
+        f"{GOOD}</think>",
+        f"<think>Maybe the answer is {GOOD}",
+        f"<think>x</think> The answer is as drafted: {NOTHING}",
+        f"Draft: {NOTHING}",
+        f"{GOOD} Let me know {{if}} you need more.",
+        f'The set {{a, "b"}} is empty. {GOOD}',
+        extraction(raw_name=False),
+        extraction(raw_name=True),
+        extraction(acronym=True),
+        extraction(is_dataset=False),
+        extraction(rawName="Korvian Census"),
+        GOOD.replace('"mentioned_in": "It uses the Korvian Household Survey."', '"mentioned_in": false'),
+    ],
+)
+def test_an_answer_that_may_not_be_meant_is_invalid(content: str) -> None:
+    with pytest.raises(InvalidAnswer):
+        parsed(content)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +247,8 @@ def test_every_number_needs_a_verdict_in_every_form(form: str, rows: list[dict[s
 TRICKY = ["{", "}", "[", '"', "\\", "```", "</think>", "<think>", "<|im_end|>", ", }", ",]", "\n", "é", "�", "a", " "]
 texts = st.lists(st.sampled_from(TRICKY) | st.text(max_size=3), max_size=6).map("".join)
 prose = st.text(st.characters(exclude_characters='{}<>[]`~"◁', exclude_categories=["Cs"]), max_size=50)
+lead_ins = st.sampled_from(["", "Sure! ", "Here is the JSON:\n\n", "The extracted dataset mentions are:", "# Answer\n"])
+remarks = st.sampled_from(["", "\n", "I hope this helps!", "\n\nPlease let me know if you have any questions.\n"])
 thoughts = st.lists(st.sampled_from(["{", "}", GOOD, '"', "```", "hm ", '{"a": 1}']), max_size=5).map("".join)
 
 
@@ -184,8 +261,6 @@ def answers(draw: st.DrawFn) -> str:
 
 FORMS: list[Callable[[str, str], str]] = [
     lambda answer, said: f"```json\n{answer}\n```",
-    lambda answer, said: f"{said}\n```\n{answer}\n```\n{said}",
-    lambda answer, said: f"{said}{answer}{said}",
     lambda answer, said: f"<think>{said}</think>\n{answer}",
     lambda answer, said: f"<think>{said}\n{answer}",
     lambda answer, said: f"{said}</think>{answer}",
@@ -198,6 +273,11 @@ FORMS: list[Callable[[str, str], str]] = [
 @given(answers(), prose, st.sampled_from(FORMS))
 def test_an_answer_in_any_form_is_the_same_answer(answer: str, said: str, form: Callable[[str, str], str]) -> None:
     assert parsed(form(answer, said))[0] == parsed(answer)[0]
+
+
+@given(answers(), lead_ins, remarks, st.sampled_from(["{}", "\n```\n{}\n```\n"]))
+def test_polite_words_around_an_answer(answer: str, lead_in: str, remark: str, form: str) -> None:
+    assert parsed(lead_in + form.replace("{}", answer) + remark)[0] == parsed(answer)[0]
 
 
 @given(thoughts)

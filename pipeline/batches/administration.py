@@ -54,8 +54,9 @@ def _cancel(session: Session, batch: Batch) -> str:
     command = f"python retrieve_results.py --process {batch.process}"
     if info.ended and info.status != "cancelled":
         return f"{info.id} has already ended ({info.status}): run  {command}  to collect its answers."
+    are = "can be used" if session.provider.is_free else "are billed"
     return (
-        f"{info.id} is {info.status}. Its answers so far are billed: run  {command}  to collect them. To ask the rest "
+        f"{info.id} is {info.status}. Its answers so far {are}: run  {command}  to collect them. To ask the rest "
         f"again: python run_batch.py --process {batch.process}"
     )
 

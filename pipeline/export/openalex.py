@@ -16,7 +16,7 @@ from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.export.columns import Value
 from pipeline.files import append_line
-from pipeline.network import is_untrusted, setup_problem
+from pipeline.network import is_untrusted, seconds_to_wait, setup_problem
 
 PAUSE = 0.1  # seconds between two requests; OpenAlex allows ten a second
 TRIES = 3
@@ -83,7 +83,7 @@ class OpenAlex:
             problem = f"status {reply.status_code}"
             if reply.status_code not in (200, 429, 500, 502, 503, 504):
                 break
-            self._clock.sleep(min(_retry_after(reply, 2.0**attempt), MAX_WAIT))
+            self._clock.sleep(seconds_to_wait(reply.headers, MAX_WAIT) or 2.0**attempt)
         self._is_reachable = False
         hint = ": check OPENALEX_API_KEY in .env" if problem in ("status 401", "status 403", "status 429") else ""
         print(
@@ -107,14 +107,6 @@ def _values(reply: httpx2.Response) -> dict[str, Value] | None:
         return None
     kinds = {"title": isinstance(found["title"], str), "year": isinstance(found["year"], int), "authors": True}
     return {name: value for name, value in found.items() if value and kinds[name]}
-
-
-def _retry_after(reply: httpx2.Response, otherwise: float) -> float:
-    try:
-        seconds = float(reply.headers.get("Retry-After", otherwise))
-    except ValueError:
-        return otherwise
-    return seconds if seconds >= 0 else otherwise  # also for "nan"
 
 
 def _lines(file: Path) -> list[str]:

@@ -19,7 +19,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import Example, PageFilter, PageRules, TrainingPage, examples
 from pipeline.finetune.formats import row, sources_row
 from pipeline.finetune.negatives import NegativeSampler
-from pipeline.finetune.shortage import SplitDocuments, nothing_to_write
+from pipeline.finetune.shortage import SplitDocuments, check_train_is_kept, nothing_to_write
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL
 from pipeline.records import Document, ManifestEntry
@@ -48,7 +48,8 @@ def generate(config: Config, workspace: Workspace, form: Format = "openai", only
 
     Documents without final labels are used if people have labelled pages of them: then only the completed pages.
     `only_reviewed`: use only pages that a person has completed. Raises StageOrderError if no document has labels of
-    either kind, or no page can be used; then no file is changed. Raises InputError, LabelError, WorkspaceError.
+    either kind, no page can be used, or train would lose all its rows; then no file is changed. Raises InputError,
+    LabelError, WorkspaceError.
     """
     generator = _Generator(config, workspace, form, only_reviewed)
     generator.write_splits()
@@ -75,7 +76,7 @@ class _Generator:
         )
 
     def write_splits(self) -> None:
-        """Write all rows. Raises StageOrderError if there are none; then it changes no file."""
+        """Write all rows. Raises StageOrderError if there are none, or none for train; then it changes no file."""
         with ExitStack() as stack:
             names = [f"{split}{kind}" for split in SPLITS for kind in ("", ".sources")]
             paths = {name: self._workspace.finetune / f"{name}.jsonl" for name in names}
@@ -94,6 +95,8 @@ class _Generator:
                 )
             if not self.card.rows:
                 raise nothing_to_write(self._workspace.finetune, self.card.left_out, self._rules.only_reviewed)
+            has_train = any(split == "train" for split, _ in self.card.rows)
+            check_train_is_kept(paths["train"], has_train, self.documents)
 
     def _sample(self, splits: Sequence[Split], sampler: NegativeSampler) -> None:
         """Count the positive pages of these splits and sample their negatives."""

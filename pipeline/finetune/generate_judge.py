@@ -21,7 +21,7 @@ from pipeline.finetune.duplicates import HeldOut
 from pipeline.finetune.examples import PageRules
 from pipeline.finetune.formats import formatted
 from pipeline.finetune.judge_rows import JudgeRow, judge_rows
-from pipeline.finetune.shortage import SplitDocuments, nothing_to_write
+from pipeline.finetune.shortage import SplitDocuments, check_train_is_kept, nothing_to_write
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FINAL, FIRST
 from pipeline.review.labels import load_labels
@@ -53,7 +53,8 @@ class JudgeGenerated:
 def generate_judge(config: Config, workspace: Workspace, form: Format, only_reviewed: bool) -> JudgeGenerated:
     """Write the rows of all pages on which the extraction found something and whose labels are known.
 
-    Raises StageOrderError if there is no such page, InputError, LabelError, WorkspaceError.
+    Raises StageOrderError if there is no such page, or train would lose all its rows, InputError, LabelError,
+    WorkspaceError.
     """
     made, system = JudgeGenerated(workspace.finetune / "judge"), read_prompt(config, PROMPT)
     rules, held_out = PageRules(only_reviewed), HeldOut()
@@ -85,6 +86,7 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
                 "There is no page with mentions and a label: run  python run_batch.py --process extraction , then "
                 "label its pages (python review_labels.py --html) or run the later stages."
             )
+        check_train_is_kept(made.folder / "train.jsonl", bool(made.rows["train"]), made.documents)
     write_atomic(made.folder / "system_prompt.md", system.encode() + b"\n")
     write_atomic(made.folder / "README.md", _card(made, form, config.dataset_license).encode())
     return made

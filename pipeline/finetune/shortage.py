@@ -57,3 +57,12 @@ def nothing_to_write(folder: Path, left_out: Counter[str], only_reviewed: bool) 
         f"No page can be used for training, so nothing was written to {folder} ({'; '.join(reasons) or 'no page'}): "
         f"{advice}."
     )
+
+
+def check_train_is_kept(train: Path, has_rows: bool, documents: SplitDocuments) -> None:
+    """Raises StageOrderError if a train.jsonl with rows would be replaced by an empty one."""
+    if not has_rows and train.exists() and train.stat().st_size:
+        raise StageOrderError(
+            f"Nothing was written, because {train} has rows and would lose all of them: "
+            f"{documents.why_train_is_empty()} To write the splits anyway, delete {train} first."
+        )

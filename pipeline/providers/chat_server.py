@@ -8,18 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
 from pipeline.clock import Clock
-from pipeline.errors import ProviderError
-from pipeline.network import is_untrusted, setup_problem, unreachable
-from pipeline.providers.openai_format import error_in, status_of
+from pipeline.errors import ProviderError, RequestError
+from pipeline.network import is_untrusted, proxy_for, seconds_to_wait, setup_problem, unreachable, without_key
+from pipeline.providers.openai_format import BUDGETS, error_in, status_of
 from pipeline.records import storable
 
 WAITS = (0.5, 1.0, 2.0)  # seconds between attempts
-LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 TIMEOUT = httpx2.Timeout(600, connect=5)  # seconds; a long answer takes minutes on a small machine
 JSON = {"Content-Type": "application/json"}
 SHOWN = 300  # characters of a reply in a message
@@ -37,12 +35,19 @@ Reply = tuple[int, dict[str, Any]]
 def chat_completer(base_url: str, key: str | None, clock: Clock) -> Iterator[Callable[[dict[str, Any]], Reply]]:
     """A function that posts a chat completion: body -> (HTTP status, reply). Temporary errors are repeated.
 
-    It raises ProviderError if the server does not respond, refuses the key, or is not a chat server. OPENAI_API_KEY is
-    not sent there.
+    It raises RequestError if the server gives a reply to a request without the page only, and ProviderError if it does
+    not respond, refuses the key, or is not a chat server. OPENAI_API_KEY is not sent there.
     """
     key = (key or "").strip()
     with _client(base_url, key or NO_KEY) as client:
         yield _ChatServer(client, base_url, key, clock).complete
+
+
+def without_page(body: dict[str, Any]) -> dict[str, Any]:
+    """The same request with a word instead of the page, and with the shortest answer."""
+    *before, page = body.get("messages") or [{"role": "user"}]
+    small = {name: 1 for name in BUDGETS if name in body}
+    return body | {"messages": [*before, page | {"content": "Hello"}], **small}
 
 
 class _ChatServer:
@@ -53,6 +58,18 @@ class _ChatServer:
         self._url = base_url.rstrip("/") + "/chat/completions"
 
     def complete(self, body: dict[str, Any]) -> Reply:
+        try:
+            return self._ask(body)
+        except ProviderError as error:
+            problem = str(error)
+        # A firewall may block one page, and one page may take forever. Only this tells whether the server works.
+        status, _ = self._ask(without_page(body))
+        if _is_temporary(status):
+            raise ProviderError(problem)
+        raise RequestError(problem)
+
+    def _ask(self, body: dict[str, Any]) -> Reply:
+        """Raises ProviderError."""
         reply, problem = None, ""
         for wait in (*WAITS, None):
             asked_to_wait = 0.0
@@ -60,9 +77,11 @@ class _ChatServer:
                 response = self._client.post(self._url, content=json.dumps(body), headers=JSON)
             except httpx2.HTTPError as error:
                 reply, problem = None, self._unreachable(error)
+                if isinstance(error, httpx2.ReadTimeout):  # it would take as long again
+                    break
             else:
                 reply, problem = self._read(response)
-                asked_to_wait = _retry_after(response)
+                asked_to_wait = seconds_to_wait(response.headers)
             if reply and not _is_temporary(reply[0]):
                 break
             if wait is not None:
@@ -111,8 +130,7 @@ class _ChatServer:
 
     def _shown(self, text: str) -> str:
         """The beginning of a reply on one line, without the key, which some servers repeat."""
-        text = text.replace(self._key, "***") if self._key else text
-        return storable(" ".join(text.split())[:SHOWN]) or "nothing"
+        return storable(" ".join(without_key(text, self._key).split())[:SHOWN]) or "nothing"
 
     def _unreachable(self, error: httpx2.HTTPError) -> str:
         if is_untrusted(error):
@@ -123,7 +141,7 @@ class _ChatServer:
                 "LOCAL_MAX_TOKENS, then run the same command again."
             )
         text = f"Cannot reach {self._base_url}: check that the server runs, and LOCAL_BASE_URL"
-        if _uses_proxy(self._base_url):
+        if not is_here(self._base_url) and proxy_for(self._base_url):
             text += ". The proxy of the environment (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) was used: add the host to "
             return f"{text}NO_PROXY if it is in your own network. Then run the same command again."
         return f"{text}, then run the same command again."
@@ -157,16 +175,5 @@ def is_here(base_url: str) -> bool:
     return (mapped or address).is_loopback or address.is_unspecified  # vLLM says that it listens on 0.0.0.0
 
 
-def _uses_proxy(base_url: str) -> bool:
-    parts, proxies = urlsplit(base_url), getproxies()
-    return not is_here(base_url) and not proxy_bypass(parts.netloc) and bool({parts.scheme, "all"} & proxies.keys())
-
-
 def _is_temporary(status: int) -> bool:
     return status in (408, 409, 429) or (status >= 500 and status != 501)
-
-
-def _retry_after(response: httpx2.Response) -> float:
-    """Seconds that the server asks to wait. Only numbers are understood, not dates."""
-    value = response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_WAIT) if value.replace(".", "", 1).isdecimal() else 0.0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
-from pipeline.errors import ProviderError, UnknownBatchError
+from pipeline.errors import ProviderError, RequestError, UnknownBatchError
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt, PromptStyle
 from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
 from pipeline.records import Outcome, storable
@@ -27,6 +27,9 @@ from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.providers.adapters import Adapter
+
+
+MAX_FAILURES = 3  # requests in a row without a usable reply; then something is wrong with more than these pages
 
 
 @dataclass(frozen=True)
@@ -111,19 +114,30 @@ class LocalProvider(BatchProvider):
         return row.get("custom_id"), outcome_of(row)
 
     def probe(self, body: dict[str, Any]) -> str | None:
-        """Raises ProviderError if the server at LOCAL_BASE_URL refuses a small request."""
+        """Raises ProviderError if the server at LOCAL_BASE_URL refuses every request, not only one with this page."""
         if not self._config.local_base_url:
             return None
+        from pipeline.providers.chat_server import without_page
+
         small = body | {name: 1 for name in BUDGETS if name in body}
         with self._completer("") as complete:
-            status, reply = complete(small)
-        if status == 501 or (400 <= status < 500 and status not in (408, 409, 429)):
-            settings = "LOCAL_MODEL and REQUEST_PARAMS"
-            if status in (404, 405):
-                settings = "LOCAL_MODEL, and LOCAL_BASE_URL, which usually ends in /v1"
-            said = json.dumps(reply.get("error", reply), ensure_ascii=False)[:300]
-            raise ProviderError(f"{self.base_url} refused the request: check {settings}. It replied: {storable(said)}")
-        return None
+            try:
+                refusal = self._refusal(*complete(small))
+                if refusal and self._refusal(*complete(without_page(body))):
+                    raise ProviderError(refusal)
+            except RequestError as error:
+                refusal = str(error)
+        return refusal
+
+    def _refusal(self, status: int, reply: dict[str, Any]) -> str | None:
+        """Why a server has refused a request, and what to check. None if it has not, or only for now."""
+        if status != 501 and (not 400 <= status < 500 or status in (408, 409, 429)):
+            return None
+        settings = "LOCAL_MODEL and REQUEST_PARAMS"
+        if status in (404, 405):
+            settings = "LOCAL_MODEL, and LOCAL_BASE_URL, which usually ends in /v1"
+        said = json.dumps(reply.get("error", reply), ensure_ascii=False)[:300]
+        return f"{self.base_url} refused the request: check {settings}. It replied: {storable(said)}"
 
     def upload(self, path: Path) -> str:
         return path.relative_to(self._workspace.root).as_posix()
@@ -146,8 +160,23 @@ class LocalProvider(BatchProvider):
         )  # fmt: skip
 
     def cancel(self, batch_id: str) -> BatchInfo:
-        """Raises ProviderError: a batch that is answered here ends when the command ends."""
-        raise ProviderError(f"{batch_id} is being answered on this machine: stop that run_batch.py with Ctrl-C.")
+        """End a batch that no command is answering. Raises ProviderError if one is."""
+        requests, partial, output = self._files(batch_id)
+        with _held(partial, f"{batch_id} is being answered on this machine: stop that run_batch.py with Ctrl-C."):
+            info = self.status(batch_id)
+            if info.ended:
+                return info
+            answered = _answered(partial)
+            with partial.open("ab") as file:
+                for custom_id in map(_custom_id, _lines(requests)):
+                    if custom_id not in answered:
+                        error = {
+                            "code": "batch_cancelled",
+                            "message": "the batch was cancelled before this was answered",
+                        }
+                        file.write(_line({"custom_id": custom_id, "response": None, "error": error}))
+            partial.replace(output)
+        return replace(self.status(batch_id), status="cancelled")
 
     def list(self) -> Iterator[BatchInfo]:
         for requests in sorted((self._workspace.root / "batches").glob("*/part-*.jsonl"), reverse=True):
@@ -168,20 +197,13 @@ class LocalProvider(BatchProvider):
         requests, partial, output = self._files(batch_id)
         if output.exists():
             return
-        from filelock import FileLock, Timeout
-
-        lock = partial.with_suffix(".lock")
-        try:
-            with FileLock(lock, timeout=0):
-                self._answer(requests, partial)
-                partial.replace(output)
-        except Timeout:
-            raise ProviderError(f"{batch_id} is being answered by another command: wait until it ends.") from None
-        lock.unlink(missing_ok=True)
+        with _held(partial, f"{batch_id} is being answered by another command: wait until it ends."):
+            self._answer(requests, partial)
+            partial.replace(output)
 
     def _answer(self, requests: Path, partial: Path) -> None:
         answered = _answered(partial)
-        waiting = [line for line in _lines(requests) if json.loads(line)["custom_id"] not in answered]
+        waiting = [line for line in _lines(requests) if _custom_id(line) not in answered]
         if not waiting:
             partial.touch()
             return
@@ -193,9 +215,9 @@ class LocalProvider(BatchProvider):
         ):
             started, tokens = self._clock.monotonic(), 0
             for row in _rows(waiting, complete, self._config.local_concurrency):
-                file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+                file.write(_line(row))
                 file.flush()
-                tokens += (row["response"]["body"].get("usage") or {}).get("completion_tokens") or 0
+                tokens += outcome_of(row).completion_tokens
                 rate = tokens / max(self._clock.monotonic() - started, 1e-6)
                 bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
                 bar.update()
@@ -233,22 +255,67 @@ def _batch_id(requests: Path) -> str:
 
 
 def _rows(lines: list[bytes], complete: Complete, concurrency: int) -> Iterator[dict[str, Any]]:
-    """Answer the requests, in their order, in the format of a result file."""
+    """Answer the requests, in their order, in the format of a result file.
 
-    def row(line: bytes) -> dict[str, Any]:
+    A request without a usable reply gets an error. Raises ProviderError if several in a row get none.
+    """
+
+    def row(line: bytes) -> tuple[dict[str, Any], RequestError | None]:
         request = json.loads(line)
-        status, body = complete(request["body"])
-        response = {"status_code": status, "body": body}
-        return {"id": request["custom_id"], "custom_id": request["custom_id"], "response": response, "error": None}
+        made = {"id": request["custom_id"], "custom_id": request["custom_id"], "response": None, "error": None}
+        try:
+            status, body = complete(request["body"])
+            answered = made | {"response": {"status_code": status, "body": body}}
+            _line(answered), outcome_of(answered)
+            return answered, None
+        except RecursionError:
+            return made | {"error": {"code": "no_reply", "message": "the reply is nested too deeply"}}, None
+        except RequestError as problem:
+            return made | {"error": {"code": "no_reply", "message": str(problem)}}, problem
+
+    def usable(rows: Iterable[tuple[dict[str, Any], RequestError | None]]) -> Iterator[dict[str, Any]]:
+        failures = 0
+        for made, problem in rows:
+            failures = failures + 1 if problem else 0
+            if problem and failures == MAX_FAILURES:
+                raise problem
+            yield made
 
     if concurrency == 1:
-        yield from map(row, lines)
+        yield from usable(map(row, lines))
         return
     with ThreadPoolExecutor(concurrency) as pool:
         try:
-            yield from pool.map(row, lines)
+            yield from usable(pool.map(row, lines))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _held(partial: Path, otherwise: str) -> Iterator[None]:
+    """The right to write a result file. Raises ProviderError with the text `otherwise` if another command has it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(partial.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ProviderError(otherwise) from None
+    try:
+        yield
+    finally:
+        lock.release()
+    partial.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """A line of a result file."""
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def _custom_id(line: bytes) -> str:
+    custom_id: str = json.loads(line)["custom_id"]
+    return custom_id
 
 
 def _answered(partial: Path) -> set[str]:
@@ -259,7 +326,7 @@ def _answered(partial: Path) -> set[str]:
     kept = content[: content.rfind(b"\n") + 1]
     if len(kept) < len(content):
         os.truncate(partial, len(kept))
-    return {json.loads(line)["custom_id"] for line in kept.splitlines()}
+    return set(map(_custom_id, kept.splitlines()))
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ from pipeline.errors import (
     UnsettledError,
 )
 from pipeline.files import replacing
-from pipeline.network import is_untrusted, setup_problem, unreachable, unsendable
+from pipeline.network import is_untrusted, seconds_to_wait, setup_problem, unreachable, unsendable, without_key
 from pipeline.notice import noticed
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
 from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
@@ -41,7 +41,6 @@ from pipeline.workspace import Workspace
 RETRY_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0)  # seconds between attempts
 PROBE_WAITS = RETRY_WAITS[:3]
 LIST_WAITS = RETRY_WAITS[:4]  # a list may be a few seconds behind
-LONGEST_WAIT = 120.0  # seconds that a server may ask for with Retry-After
 CREATE_TIMEOUT = 60.0  # seconds; then the list of batches shows whether the batch was created
 SILENCE = httpx2.Timeout(60.0, connect=15.0)  # seconds without a byte from the server
 UPLOAD_SILENCE = httpx2.Timeout(300.0, connect=15.0)  # some servers read the whole file before they reply
@@ -61,7 +60,6 @@ LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 # What the client raises if something other than the API answers: a login page, or incomplete JSON.
 UNEXPECTED_REPLY = (AttributeError, TypeError, ValueError, RecursionError, OverflowError)
 CLIENT_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")  # the client sends them in headers
-SHORTEST_SECRET = 4  # characters; servers of one's own accept keys such as "x"
 SHUTDOWN_TIMEOUT = 10.0  # seconds
 Result = TypeVar("Result")
 
@@ -388,11 +386,8 @@ def _not_now(error: openai.APIStatusError) -> bool:
 
 
 def _retry_after(error: Exception) -> float:
-    """Seconds that the server asks to wait. Only numbers are understood, not dates."""
-    if not isinstance(error, openai.APIStatusError):
-        return 0.0
-    value = error.response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_WAIT) if value.replace(".", "", 1).isdecimal() else 0.0
+    """Seconds that the server asks to wait."""
+    return seconds_to_wait(error.response.headers) if isinstance(error, openai.APIStatusError) else 0.0
 
 
 _Page = tuple[list[BatchInfo], Callable[[], SyncCursorPage[Batch]] | None]
@@ -475,9 +470,9 @@ def _sentence(error: Exception, base_url: str, key: str = "") -> str:
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         return unreachable(error, base_url)
     if not isinstance(error, openai.APIError):
-        return f"The request to {base_url} failed: {_without(key, str(error))}"
+        return f"The request to {base_url} failed: {without_key(str(error), key)}"
     body = error.body if isinstance(error.body, dict) else {}
-    said = _without(key, " ".join(str(body.get("message") or error.message).split()))[:300]
+    said = without_key(" ".join(str(body.get("message") or error.message).split()), key)[:300]
     if error.code == "model_not_found":
         return f"{base_url} does not serve the model: set another MODEL in config.yaml. It replied: {said}"
     if error.code == "insufficient_quota":
@@ -485,12 +480,8 @@ def _sentence(error: Exception, base_url: str, key: str = "") -> str:
     if isinstance(error, openai.PermissionDeniedError):
         return f"{base_url} does not allow this key to do that: check the project's permissions. It replied: {said}"
     if isinstance(error, openai.BadRequestError):
-        name = f"the parameter '{_without(key, str(error.param))}'" if error.param else "the request"
+        name = f"the parameter '{without_key(str(error.param), key)}'" if error.param else "the request"
         setting = "COMPLETION_WINDOW" if error.param == "completion_window" else "REQUEST_PARAMS or MODEL"
         return f"{base_url} refused {name}: fix {setting} in config.yaml. It replied: {said}"
     name = "The OpenAI API" if base_url == OPENAI_URL else base_url
     return f"{name} failed ({said}): run the same command again later."
-
-
-def _without(key: str, text: str) -> str:
-    return text.replace(key, "***") if len(key) >= SHORTEST_SECRET else text

@@ -172,7 +172,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 

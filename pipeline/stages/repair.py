@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-MAX_REMARK = 500  # characters after an answer; a model that writes more may have changed its mind
+MAX_LEAD_IN = 200  # characters before an answer
 
 _TAGS = "think|thinking|thought|thoughts|reasoning"
 _OPEN = re.compile(rf"<(?:{_TAGS})>|\[THINK\]|◁think▷|<\|channel\|>analysis", re.IGNORECASE)
@@ -27,9 +27,28 @@ _WRAPPINGS = {
         r"<[|｜][^|｜<>]{1,40}[|｜]>|</?s>|</?(?:bos|eos|start_of_turn|end_of_turn)>|\[/?INST\]"
     ),
 }
+# The only words that may stand before an answer. With others it may be a draft, an example, or what is wrong.
+_LEAD_IN = re.compile(
+    r"""[*#\s]*(?:(?:in\ (?:the\ |a\ )?(?:json|requested|required|given|specified)\ format
+    |a|an|and|answer|are|as|based|below|can|certainly|course|data|datasets?|extracted|extraction|final|find|following
+    |for|found|from|have|here|i|in|is|it|json|judge?ments?|list|mentions?|my|object|of|ok|okay|on|output|page|provided
+    |requested|response|results?|s|sure|text|that|the|these|this|to|ve|verdicts?|with|you|your)\b[\s,.:!*#'’-]*)*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# The only remarks that may follow an answer. Others may withdraw it.
+_REMARK = re.compile(
+    r"(?:(?:(?:I )?hope (?:this|that) helps|(?:please )?(?:let me know|feel free to ask)[A-Za-z ,']{0,80})[.!]*\s*)*",
+    re.IGNORECASE,
+)
 _HALF_OBJECT = re.compile(r'\{\s*"')
 _BRACE = re.compile(r"[{}]")
-_STRING_OR_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
+# A string without an end reaches to the end of the text, so that each character is looked at once.
+_STRING_OR_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|,(?=\s*[}\]])', re.DOTALL)
+# Names of keys that may say something else than the answer does.
+_CLAIM = re.compile(
+    r"valid|correct|wrong|error|reject|retract|verdict|decision|status|answer|result|data_?mentions|^(?:datasets?|mentions?)$",
+    re.IGNORECASE,
+)
 _INFINITY = float("inf")  # 1e999 in JSON
 _LARGEST_WHOLE = 1e15  # larger floats are not whole numbers that somebody wrote with a decimal point
 
@@ -75,22 +94,35 @@ def find_objects(text: str, required: Set[str]) -> FoundObjects:
     if not answers:
         return FoundObjects([], [])
     first, last = answers[0], answers[-1]
-    around, limit = _blanked(rest, places), MAX_REMARK
-    after = around[last.end :]
-    if _OPEN.search(around, 0, first.start):  # thoughts without an end, in which an object may be a draft
-        repairs, around, limit = [*repairs, "thinking block"], after, 0
-    if len(_unwrapped(after)[0]) > limit or _HALF_OBJECT.search(around):
-        return FoundObjects([], [])
     other = next((place.value for place in answers if place.value != first.value), None)
-    objects = [first.value] if other is None else [first.value, other]
+    if other is not None:
+        return FoundObjects([first.value, other], [])
+    around = _blanked(rest, answers)
+    before, between, after = around[: first.start], around[first.end : last.start], around[last.end :]
+    if _OPEN.search(before):  # thoughts without an end: the answer comes last, and a draft in a sentence is none
+        own_line = _OPEN.sub("", before.rpartition("\n")[2])
+        if _unwrapped(own_line)[0] or _HALF_OBJECT.search(before):
+            return FoundObjects([], [])
+        repairs, before, around = [*repairs, "thinking block"], "", around[first.end :]
+    if not _is_neutral(_unwrapped(before)[0], _unwrapped(between)[0], _unwrapped(after)[0]):
+        return FoundObjects([], [])
     left, wrappings = _unwrapped(around)
-    return FoundObjects(objects, [*repairs, *wrappings, *(["surrounding text"] if left else []), *first.repairs])
+    return FoundObjects([first.value], [*repairs, *wrappings, *(["surrounding text"] if left else []), *first.repairs])
+
+
+def _is_neutral(before: str, between: str, after: str) -> bool:
+    """Whether the text around an answer, or around the same answer several times, says nothing about it."""
+    if before.endswith("[") and after.startswith("]"):  # a list of answers
+        before, after = before[:-1], after[1:].lstrip()
+    if len(before) > MAX_LEAD_IN or between.strip(", \n"):
+        return False
+    return bool(_LEAD_IN.fullmatch(before) and _REMARK.fullmatch(after))
 
 
 def repair_fields(value: dict[str, Any], invalid: ValidationError) -> list[str]:
-    """Drop unknown keys of an answer, and write numbers as text where text is expected. Returns what was repaired.
+    """Drop unknown keys that say nothing about the answer, and write numbers as text where text is expected.
 
-    `invalid`: what is wrong with the answer. The rest of it is left as it is.
+    `invalid`: what is wrong with the answer. The rest of it is left as it is. Returns what was repaired.
     """
     repairs = []
     for error in invalid.errors():
@@ -102,13 +134,33 @@ def repair_fields(value: dict[str, Any], invalid: ValidationError) -> list[str]:
             found = inner[name]
         except (LookupError, TypeError):  # an answer in an older form, which was converted before it was checked
             continue
-        if error["type"] == "extra_forbidden":
+        if error["type"] == "extra_forbidden" and _is_harmless(str(name), found, inner):
             del inner[name]
             repairs.append("extra key")
-        elif error["type"] == "string_type" and isinstance(found, int | float) and abs(found) != _INFINITY:
+        elif error["type"] == "string_type" and found is False:
+            inner[name] = None  # "there is none"; a text that is required stays invalid
+            repairs.append("false for null")
+        elif error["type"] == "string_type" and _is_number(found):
             inner[name] = _written(found)
             repairs.append("unquoted value")
     return repairs
+
+
+def _is_harmless(name: str, value: object, siblings: Mapping[str, Any]) -> bool:
+    """Whether an unknown key says nothing about the answer: no list or object with content, and no yes or no."""
+    others = {_simplified(other) for other in siblings if other != name}
+    if _CLAIM.search(name) or _simplified(name) in others:
+        return False
+    return isinstance(value, str | None) or _is_number(value) or value in ([], {})
+
+
+def _simplified(name: str) -> str:
+    """A key as different models write it: `rawName` is `raw_name`."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != _INFINITY
 
 
 def _written(value: int | float) -> str:
