@@ -127,7 +127,7 @@ class OpenAIProvider(BatchProvider):
     def read_row(self, row: Mapping[str, Any]) -> tuple[object, Outcome]:
         outcome = outcome_of(row)
         if outcome.message:
-            outcome.message = _without(self._config.openai_api_key or "", outcome.message)
+            outcome.message = without_key(outcome.message, self._config.openai_api_key or "")
         return row.get("custom_id"), outcome
 
     def probe(self, body: dict[str, Any]) -> str | None:
@@ -241,7 +241,7 @@ class OpenAIProvider(BatchProvider):
 
     def _info(self, batch: Batch, batch_id: str | None = None) -> BatchInfo:
         info = _info(with_id(batch, self.base_url, batch_id))
-        return replace(info, message=_without(self._config.openai_api_key or "", info.message or "") or None)
+        return replace(info, message=without_key(info.message or "", self._config.openai_api_key or "") or None)
 
     def _find_created(self, file_id: str, doubt: Exception) -> BatchInfo:
         """The batch of an uploaded file, after it became unclear whether there is one. Raises UnsettledError."""
