@@ -58,12 +58,13 @@ def test_pages_similar_to_references_are_text() -> None:
 
 def test_tables_of_contents_are_recognised() -> None:
     assert kinds(CONTENTS, PROSE) == ["contents", None]
-    assert kinds(CONTENTS, CONTENTS.removeprefix("Contents\n")) == ["contents", "contents"]
+    more = "4 Discussion . . . . . 33\n4.1 Limits\n35\nAppendix . . . 41\n"
+    assert kinds(CONTENTS, more, PROSE) == ["contents", "contents", None]
     assert kinds(f"Contents of the data\n{PROSE}", f"Contents\n{PROSE}") == [None, None]
 
 
 def test_skipped_requests_and_lost_mentions(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the annotated pages: more than 6 % of the requests are saved, with less than 2 % of the mentions."""
+    """On the annotated pages: more than 5 % of the requests are saved, with less than 1 % of the mentions."""
     documents = defaultdict[str, list[dict[str, object]]](list)
     for line in (shared / "gold" / "rcc_pages.jsonl").read_bytes().splitlines():
         row = json.loads(line)
@@ -78,7 +79,7 @@ def test_skipped_requests_and_lost_mentions(shared: Path, capsys: pytest.Capture
             skipped, lost = skipped + is_skipped, lost + found * is_skipped
     with capsys.disabled():
         print(f"\nskipped {skipped} of {asked} requests, with {lost} of {mentions} annotated mentions")
-    assert skipped / asked > 0.06 and lost / mentions < 0.02
+    assert skipped / asked > 0.05 and lost / mentions < 0.01
 
 
 @pytest.mark.parametrize(
