@@ -9,7 +9,7 @@ the contents, an index of prices, or a review table with the column "Reference".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pipeline.records import PageKind
@@ -19,14 +19,14 @@ _REFERENCES = re.compile(
     r"^(?:[^\S\n]|[\d.])*(?:references(?: cited)?|bibliography|(?:literature|works) cited|literature|r[ée]f[ée]rences"
     r"|bibliographie|literatur(?:verzeichnis)?|referencias(?: bibliogr[áa]ficas)?|bibliograf[íi]a"
     r"|refer[êe]ncias(?: bibliogr[áa]ficas)?|riferimenti bibliografici|bibliografie|literatuur)[^\S\n]*:?[^\S\n]*$",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _CONTENTS = re.compile(
     r"^[^\S\n]*(?:(?:table of )?contents?|list of (?:tables|figures|abbreviations)"
     r"|(?:inhalts|abbildungs|tabellen)verzeichnis|inhalt|table des mati[èe]res|sommaire"
     r"|[íi]ndice(?P<index>)|[íi]ndice (?:general|de contenidos?|de (?:cuadros|tablas|figuras|gr[áa]ficos|quadros"
     r"|tabelas))|contenido|sum[áa]rio|inhoud(?:sopgave)?)[^\S\n]*:?[^\S\n]*$",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 # What a table of contents has and an index of prices has not.
 _CHAPTER = re.compile(
@@ -75,6 +75,7 @@ _NUMBERED = re.compile(r"(?P<title>.*[^\W\d_].*?)(?:[^\S\n]|[.…_·]{2})[\s.…
 _LETTER = re.compile(r"[^\W\d_]")
 _LEADERS = re.compile(r"[\s.…_·]+")
 
+MAX_HEADING = 60  # characters
 MAX_RUNNING_HEAD = 100  # characters that may stand above the heading of a page of references or contents
 MIN_LIST = 250  # characters; in a shorter list years and initials are too few to be counted
 MIN_YEARS, MIN_INITIALS = 2.5, 4.0  # per 1,000 characters of a page of references
@@ -101,25 +102,37 @@ class PageClassifier:
 
     def kind(self, text: str) -> PageKind | None:
         """The kind of the next page, or None if it is text to ask about."""
-        headings = list(_REFERENCES.finditer(text))
-        above = text[: headings[0].start()].strip() if headings else ""
-        entries = text[headings[-1].end() :] if headings else text if self._in_references else None
+        lines = list(_short_lines(text))
+        headings = [(start, end) for start, end, line in lines if _REFERENCES.fullmatch(line)]
+        above = text[: headings[0][0]].strip() if headings else ""
+        entries = text[headings[-1][1] :] if headings else text if self._in_references else None
         is_list = entries is not None and len(above) <= MAX_RUNNING_HEAD and _is_references(entries)
         # A page with other text above or between the references is sent, but the next one may be a list again.
         self._in_references = is_list or (entries is not None and _ends_in_references(entries, bool(headings)))
-        self._contents_end = self._contents(text)
+        self._contents_end = self._contents(text, lines)
         if self._contents_end is not None:
             return "contents"
         return "references" if is_list else None
 
-    def _contents(self, text: str) -> int | None:
+    def _contents(self, text: str, lines: Sequence[tuple[int, int, str]]) -> int | None:
         """The last page number, if all of the page is a table of contents; else None."""
-        heading = _CONTENTS.search(text)
-        if heading and len(text[: heading.start()].strip()) <= MAX_RUNNING_HEAD:
-            if heading["index"] is not None and not _CHAPTER.search(text):
-                return None
-            return _last_entry(text[heading.end() :], 0)
+        for start, end, line in lines:
+            heading = _CONTENTS.fullmatch(line)
+            if heading and len(text[:start].strip()) <= MAX_RUNNING_HEAD:
+                if heading["index"] is not None and not _CHAPTER.search(text):
+                    return None
+                return _last_entry(text[end:], 0)
         return None if self._contents_end is None else _last_entry(text, self._contents_end)
+
+
+def _short_lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """The start, the end and the text of lines that can be headings. Matching only them is quick."""
+    start = 0
+    for line in text.split("\n"):
+        end = start + len(line)
+        if line and len(line) <= MAX_HEADING:
+            yield start, end, line
+        start = end + 1
 
 
 def _ends_in_references(text: str, has_heading: bool) -> bool:
