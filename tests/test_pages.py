@@ -99,7 +99,7 @@ SENTENCES = {
 # English pages that were taken for Nigerian Pidgin, Bikol and other languages: tables, names and figures.
 ENGLISH_TABLES = (
     "Province Vientiane Luang Prabang Savannakhet Champasak Khammouane Bolikhamxay Salavan Sekong Attapeu Oudomxay\n",
-    "HH members No edu Primary Lower sec Upper sec Univ Male Female Total Rural Urban Poor Non-poor Lao-Tai Mon-Khmer\n",
+    "HH No edu Primary Lower sec Upper sec Univ Male Female Total Rural Urban Poor Non-poor Lao-Tai Mon-Khmer\n",
     "Abia Adamawa Akwa Ibom Anambra Bauchi Bayelsa Benue Borno Delta Ebonyi Edo Ekiti Enugu Gombe Imo Jigawa Kaduna\n",
     "beta se p N obs R2 coef std err t stat lnwage educ exper expersq married black south urban iq kww meduc feduc\n",
 )  # fmt: skip
