@@ -77,6 +77,8 @@ class Config(BaseModel):
     dask_scheduler: str | None = None
     read_timeout_s: float = Field(120.0, gt=0, allow_inf_nan=False)
     read_memory_mb: int = Field(2000, ge=500)
+    ocr: Literal["off", "missing"] = "off"
+    ocr_languages: str = Field("eng", pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$")
     max_page_tokens: int = Field(6000, ge=100)
     page_context_chars: int = Field(0, ge=0, le=5000)
     skip_pages: set[Literal["references", "contents", "blank"]] = {"references", "contents", "blank"}
@@ -160,6 +162,12 @@ class Config(BaseModel):
         """The API is not at the root of OpenAI's server. Other servers decide for themselves."""
         parts = urlsplit(url)
         return OPENAI_URL if parts.hostname == urlsplit(OPENAI_URL).hostname and not parts.path else url
+
+    @field_validator("ocr", mode="before")
+    @classmethod
+    def _ocr_off(cls, value: object) -> object:
+        """YAML reads a plain `off` as false."""
+        return "off" if value is False else value
 
     @field_validator("prefilter", mode="before")
     @classmethod

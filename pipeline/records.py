@@ -48,7 +48,9 @@ class Page(Record):
     """One page of text as the PDF gives it, without control characters.
 
     `problem`: why the page could not be read. `kind`: None for a page with text to ask about; "image" for a page that
-    shows only pictures. `language`: ISO 639-1.
+    shows only pictures, scans, or letters in codes that mean nothing. Its text is what it has besides, such as a stamp.
+    `language`: ISO 639-1. `ocr`: the page was read by OCR. `unmapped`: number of letters in unknown codes, if there are
+    many.
     """
 
     page: int
@@ -56,13 +58,16 @@ class Page(Record):
     problem: str | None = None
     kind: PageKind | None = None
     language: str | None = None
+    ocr: bool = False
+    unmapped: int | None = None
 
 
 class PageText(Record):
     """text/<document>.json. All offsets refer to this text.
 
-    `reader`: the version of the extraction and the limits that it ran under. `pdf_title`, `pdf_year`: what the PDF's
-    metadata say; the year is that of its creation.
+    `reader`: the version of the extraction, and the limits and languages of OCR that it ran with. `pdf_title`,
+    `pdf_year`: what the PDF's metadata say; the year is that of its creation. `remark`: what the file has besides its
+    pages, such as attached papers.
     """
 
     source: str
@@ -71,6 +76,7 @@ class PageText(Record):
     reader: str = ""
     pdf_title: str | None = None
     pdf_year: int | None = None
+    remark: str | None = None
     n_pages: int
     pages: list[Page]
 
@@ -83,7 +89,8 @@ class ManifestEntry(Record):
     """One line of manifest.jsonl.
 
     `problem`: why the paper cannot be read (None: it can). `remark`: which part of it cannot. `kinds`: number of pages
-    by kind, for pages without text to ask about, and "unreadable" ones.
+    by kind, for pages without text to ask about, and "unreadable" ones. `kind_pages`: their numbers, such as "1, 5-7".
+    `ocr`: number of pages that were read by OCR.
     """
 
     source: str
@@ -97,8 +104,15 @@ class ManifestEntry(Record):
     characters: int = 0
     language: str | None = None
     kinds: dict[str, int] = Field(default_factory=dict)
+    kind_pages: dict[str, str] = Field(default_factory=dict)
+    ocr: int = 0
     problem: str | None = None
     remark: str | None = None
+
+    @property
+    def needs_ocr(self) -> bool:
+        """Whether pages have no text, and OCR was not tried."""
+        return "image" in self.kinds and " OCR " not in self.reader
 
 
 class DatasetFields(Record):

@@ -15,7 +15,7 @@ from server import Server
 from pipeline.pdf.page_kinds import PageClassifier
 from pipeline.records import Page, PageText
 from pipeline.text.chunks import Chunking, chunks, cut
-from pipeline.text.language import fill_missing_languages, guess_language
+from pipeline.text.language import decide_languages, guess_language
 from pipeline.text.tokens import count_tokens
 
 PROSE = (
@@ -58,12 +58,13 @@ def test_pages_similar_to_references_are_text() -> None:
 
 def test_tables_of_contents_are_recognised() -> None:
     assert kinds(CONTENTS, PROSE) == ["contents", None]
-    assert kinds(CONTENTS, CONTENTS.removeprefix("Contents\n")) == ["contents", "contents"]
+    more = "4 Discussion . . . . . 33\n4.1 Limits\n35\nAppendix . . . 41\n"
+    assert kinds(CONTENTS, more, PROSE) == ["contents", "contents", None]
     assert kinds(f"Contents of the data\n{PROSE}", f"Contents\n{PROSE}") == [None, None]
 
 
 def test_skipped_requests_and_lost_mentions(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the annotated pages: more than 6 % of the requests are saved, with less than 2 % of the mentions."""
+    """On the annotated pages: more than 5 % of the requests are saved, with less than 1 % of the mentions."""
     documents = defaultdict[str, list[dict[str, object]]](list)
     for line in (shared / "gold" / "rcc_pages.jsonl").read_bytes().splitlines():
         row = json.loads(line)
@@ -78,29 +79,58 @@ def test_skipped_requests_and_lost_mentions(shared: Path, capsys: pytest.Capture
             skipped, lost = skipped + is_skipped, lost + found * is_skipped
     with capsys.disabled():
         print(f"\nskipped {skipped} of {asked} requests, with {lost} of {mentions} annotated mentions")
-    assert skipped / asked > 0.06 and lost / mentions < 0.02
+    assert skipped / asked > 0.05 and lost / mentions < 0.01
 
 
-@pytest.mark.parametrize(
-    ("language", "text"),
-    [
-        ("de", "Wir verwenden die Daten des Haushaltspanels, das seit vielen Jahren im ganzen Land erhoben wird. "),
-        ("fr", "Les données proviennent de l'enquête sur les ménages, menée chaque année dans toutes les régions. "),
-        ("es", "Los datos provienen de la encuesta de hogares que se realiza cada año en todas las regiones. "),
-        ("ru", "Мы используем данные обследования домохозяйств, которое проводится каждый год во всех районах. "),
-        ("ar", "نستخدم بيانات مسح الأسر المعيشية الذي يجرى كل عام في جميع مناطق البلاد ويشمل الريف والمدينة. "),
-        ("zh", "我们使用每年在全国各地区进行的住户调查数据,并将其与人口普查数据和农业普查数据进行比较和分析。"),
-    ],
-)
-def test_language_of_a_page(language: str, text: str) -> None:
-    assert guess_language(text * 5) == language
+SENTENCES = {
+    "en": "We use the data of the household panel, which has been collected every year in all parts of the country. ",
+    "de": "Wir verwenden die Daten des Haushaltspanels, das seit vielen Jahren im ganzen Land erhoben wird. ",
+    "fr": "Les données proviennent de l'enquête sur les ménages, menée chaque année dans toutes les régions. ",
+    "es": "Los datos provienen de la encuesta de hogares que se realiza cada año en todas las regiones. ",
+    "pt": "Os dados provêm do inquérito aos agregados familiares, que é realizado todos os anos em todas as regiões. ",
+    "it": "I dati provengono dall'indagine sulle famiglie, che viene condotta ogni anno in tutte le regioni. ",
+    "nl": "De gegevens komen uit het huishoudpanel, dat elk jaar in alle delen van het land wordt gehouden. ",
+    "id": "Data berasal dari survei rumah tangga yang dilakukan setiap tahun di semua wilayah negara tersebut. ",
+    "vi": "Dữ liệu được lấy từ cuộc điều tra hộ gia đình được thực hiện hàng năm ở tất cả các vùng của đất nước. ",
+    "ru": "Мы используем данные обследования домохозяйств, которое проводится каждый год во всех районах. ",
+    "ar": "نستخدم بيانات مسح الأسر المعيشية الذي يجرى كل عام في جميع مناطق البلاد ويشمل الريف والمدينة. ",
+    "zh": "我们使用每年在全国各地区进行的住户调查数据,并将其与人口普查数据和农业普查数据进行比较和分析。",
+}
+# English pages that were taken for Nigerian Pidgin, Bikol and other languages: tables, names and figures.
+ENGLISH_TABLES = (
+    "Province Vientiane Luang Prabang Savannakhet Champasak Khammouane Bolikhamxay Salavan Sekong Attapeu Oudomxay\n",
+    "HH No edu Primary Lower sec Upper sec Univ Male Female Total Rural Urban Poor Non-poor Lao-Tai Mon-Khmer\n",
+    "Abia Adamawa Akwa Ibom Anambra Bauchi Bayelsa Benue Borno Delta Ebonyi Edo Ekiti Enugu Gombe Imo Jigawa Kaduna\n",
+    "beta se p N obs R2 coef std err t stat lnwage educ exper expersq married black south urban iq kww meduc feduc\n",
+)  # fmt: skip
 
 
-def test_pages_without_a_language_get_the_most_common_one() -> None:
-    languages = ("en", "de", None, "de")
-    pages = [Page(page=number, text="", language=language) for number, language in enumerate(languages, start=1)]
-    fill_missing_languages(pages)
-    assert [page.language for page in pages] == ["en", "de", "de", "de"]
+def languages(*texts: str) -> list[str | None]:
+    """The languages of the pages of one document."""
+    pages = [Page(page=number, text=text, language=guess_language(text)) for number, text in enumerate(texts, start=1)]
+    decide_languages(pages)
+    return [page.language for page in pages]
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_language_of_a_page(language: str) -> None:
+    assert guess_language(SENTENCES[language] * 5) == language
+
+
+def test_language_is_that_of_the_document() -> None:
+    english = SENTENCES["en"] * 20
+    assert languages(*[english] * 5, *(table * 9 for table in ENGLISH_TABLES), "12", "") == ["en"] * 11
+    for language, sentence in SENTENCES.items():
+        found = languages(*[sentence * 20] * 4, *(table * 9 for table in ENGLISH_TABLES[:3]), "")
+        assert found == [language] * 8
+
+
+def test_page_that_is_clearly_in_another_language_keeps_it() -> None:
+    english, german = SENTENCES["en"] * 20, SENTENCES["de"] * 20
+    titles = (
+        english[:700] + "Die Entwicklung der Löhne und Preise in den neuen Ländern seit der Wende. " * 8 + english[:700]
+    )
+    assert languages(english, german, titles, english) == ["en", "de", "en", "en"]
 
 
 def test_table_of_figures_has_no_language() -> None:

@@ -24,7 +24,7 @@ from pipeline.pdf.extract import OpenPaper
 from pipeline.prefilter.features import FEATURES, features
 from pipeline.prefilter.lexical import WEIGHTS_FILE, LexicalClassifier
 from pipeline.records import Page
-from pipeline.text.language import fill_missing_languages
+from pipeline.text.language import decide_languages
 
 RUN, RETRIEVE = "run_batch.py --process extraction", "retrieve_results.py --process extraction"
 SKIPPED = "skipped:prefilter"
@@ -328,7 +328,7 @@ def test_share_of_skipped_pages_in_real_papers(shared: Path, capsys: pytest.Capt
     for path in (shared / "pdfs").glob("*.pdf"):
         with OpenPaper(path) as paper:
             pages = list(paper.pages())
-        fill_missing_languages(pages)
+        decide_languages(pages)
         pages = [page for page in pages if page.text.strip()]
         values = [value for page, value in zip(pages, CLASSIFIER.probabilities(pages), strict=True) if not page.kind]
         asked, skipped = asked + len(values), skipped + sum(value < CLASSIFIER.threshold for value in values)

@@ -174,7 +174,7 @@ def test_links_lead_to_existing_files_and_headings(document: Path) -> None:
 
 def test_settings_that_are_named_exist() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", ALL))
-    of_the_system = {*map(str.upper, PROXY_VARIABLES), *CERTIFICATE_VARIABLES, "NO_PROXY"}
+    of_the_system = {*map(str.upper, PROXY_VARIABLES), *CERTIFICATE_VARIABLES, "NO_PROXY", "TESSDATA_PREFIX"}
     assert named and named <= environment_keys() | of_the_system, named - environment_keys()
 
 

@@ -213,13 +213,13 @@ def shown(estimate: Sequence[float]) -> str:
 def report_papers(folder: Path, classifier: LexicalClassifier) -> None:
     """Print for each PDF how many of the pages that would be asked are skipped."""
     from pipeline.pdf.extract import OpenPaper
-    from pipeline.text.language import fill_missing_languages
+    from pipeline.text.language import decide_languages
 
     totals = [0, 0]
     for path in sorted(folder.glob("*.pdf")):
         with OpenPaper(path) as paper:
             pages: list[Page] = list(paper.pages())
-        fill_missing_languages(pages)
+        decide_languages(pages)
         readable = [page for page in pages if page.text.strip()]
         values = classifier.probabilities(readable)
         asked = [value for page, value in zip(readable, values, strict=True) if page.kind is None]

@@ -22,8 +22,10 @@ def print_papers(papers: Iterable[tuple[ManifestEntry, str | None]]) -> None:
     """One line per paper, printed as it comes: there can be millions."""
     print(_row("document", "pages", "lang", "pages that are not sent"))
     for entry, original in papers:
-        kinds = (f"{entry.kinds[kind]:,} {name}" for kind, name in KINDS.items() if entry.kinds.get(kind))
+        kinds = [f"{name} {entry.kind_pages[kind]}" for kind, name in KINDS.items() if kind in entry.kind_pages]
         print(_row(entry.source, entry.n_pages or "", entry.language or "", ", ".join(kinds)))
+        if entry.ocr:
+            print(f"    {counted(entry.ocr, 'page')} read by OCR")
         for remark in _remarks(entry, original):
             print(f"    {remark}")
 

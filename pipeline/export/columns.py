@@ -51,6 +51,7 @@ MENTION_COLUMNS = (
     Column("document", "text", "path of the PDF in INPUT_DIR, without .pdf"),
     *PAPER_COLUMNS,
     Column("page", "integer", "page of the PDF, counted from 1"),
+    Column("ocr", "boolean", "whether the text of the page was read by OCR, which makes mistakes"),
     Column("start", "integer", "offset of the name in the text of the page, in characters; empty if it is not there"),
     Column("end", "integer", "offset of the end of the name"),
     Column("grounding", "text", "how the name was found: exact, normalized, fuzzy or missing"),

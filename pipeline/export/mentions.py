@@ -137,7 +137,12 @@ class MentionRows:
             share = document.cost_usd / len(document.mentions)
         seen: dict[str, int] = {}
         for mention in mentions:
-            row: dict[str, Value] = {"document": document.source, "page": mention.page.page, **paper}
+            row: dict[str, Value] = {
+                "document": document.source,
+                "page": mention.page.page,
+                "ocr": mention.page.ocr,
+                **paper,
+            }
             row |= self._of(names, mention) | {"cost_usd": share}
             place = "\0".join(str(row[name]) for name in ("document", "page", "start", "end", "raw_name"))
             seen[place] = seen.get(place, -1) + 1  # models find a name in the same place twice

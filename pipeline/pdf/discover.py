@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,12 +18,13 @@ from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.files import file_size, replacing, write_atomic
 from pipeline.pdf.dask_cluster import cluster_readers
+from pipeline.pdf.ocr import find_tessdata, how_to_install
 from pipeline.pdf.pool import Limits, ReadResult
 from pipeline.pdf.readers import Readers, local_readers
 from pipeline.pdf.version import EXTRACTION_VERSION
 from pipeline.records import ManifestEntry, PageText, storable
 from pipeline.store import manifest_entries
-from pipeline.text.language import fill_missing_languages
+from pipeline.text.language import decide_languages
 from pipeline.workspace import Workspace
 
 SUFFIX = ".pdf"
@@ -41,7 +43,9 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
     """
     _create_default_folder(config)
     papers = find_papers(config.input_dir)
-    limits = Limits(config.read_timeout_s, config.read_memory_mb)
+    has_ocr = config.ocr != "off" and find_tessdata(config.ocr_languages) is not None
+    limits = Limits(config.read_timeout_s, config.read_memory_mb, config.ocr_languages if has_ocr else None)
+    needs_ocr = False
     open_readers = cluster_readers if config.dask_scheduler else local_readers
     with (
         replacing(workspace.manifest) as manifest,
@@ -52,7 +56,10 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
         with tqdm(entries, "Reading papers", len(papers), unit=" papers", leave=False, disable=None) as progress:
             for entry in progress:
                 manifest.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
+                needs_ocr |= entry.needs_ocr
                 yield entry
+    if needs_ocr and config.ocr != "off":
+        print(f"warning: {how_to_install(config.ocr_languages)}", file=sys.stderr)
 
 
 def _create_default_folder(config: Config) -> None:
@@ -138,6 +145,8 @@ class _Refresh:
         self._workspace, self._config, self._readers = workspace, config, readers
         limits = readers.limits
         self._reader = f"{EXTRACTION_VERSION} {limits.seconds:g} s {limits.megabytes} MB"
+        if limits.ocr:
+            self._reader += f" OCR {limits.ocr}"
 
     def entries(self, papers: Iterable[str], previous: _PreviousManifest) -> Iterator[ManifestEntry]:
         """The manifest's entry for each paper."""
@@ -175,8 +184,8 @@ class _Refresh:
             return False
         if not known.problem and file_size(self._workspace.text(entry.source)) != known.text_bytes:
             return False  # the stored text is lost or damaged
-        # A paper that was read completely gives the same text under other limits.
-        is_complete = not known.problem and not known.remark
+        # A paper that was read completely gives the same text under other limits. What OCR has read is kept without it.
+        is_complete = not known.problem and not known.remark and not (known.ocr and self._readers.limits.ocr)
         return known.reader == entry.reader or (is_complete and known.reader.split()[:1] == [EXTRACTION_VERSION])
 
     def _stored_text(self, entry: ManifestEntry) -> PageText | None:
@@ -204,9 +213,10 @@ class _Refresh:
         if text is None:
             text = PageText(
                 source=entry.source, file=entry.file, sha256=result.sha256 or "", reader=entry.reader,
-                pdf_title=result.title, pdf_year=result.year, n_pages=result.n_pages, pages=result.pages,
+                pdf_title=result.title, pdf_year=result.year, remark=result.remark, n_pages=result.n_pages,
+                pages=result.pages,
             )  # fmt: skip
-            fill_missing_languages(text.pages)
+            decide_languages(text.pages)
             write_atomic(path, text.model_dump_json(indent=1, exclude_none=True).encode())
         entry.text_bytes = file_size(path) or 0
         _describe(entry, text)
@@ -227,33 +237,55 @@ def _name_problem(file: Path, source: str) -> str | None:
 
 def _describe(entry: ManifestEntry, text: PageText) -> None:
     """Add to the manifest's entry what is known about the text."""
-    kinds = Counter("unreadable" if page.problem else page.kind for page in text.pages)
     languages = Counter(page.language for page in text.pages if page.language)
     entry.n_pages, entry.characters = text.n_pages, sum(len(page.text) for page in text.pages)
     entry.language = languages.most_common(1)[0][0] if languages else None
-    entry.kinds = {kind: count for kind, count in sorted(kinds.items(), key=str) if kind}
+    kinds: dict[str, list[int]] = {}
+    for page in text.pages:
+        kind = "unreadable" if page.problem else page.kind
+        if kind:
+            kinds.setdefault(kind, []).append(page.page)
+    entry.kinds = {kind: len(pages) for kind, pages in sorted(kinds.items())}
+    entry.kind_pages = {kind: _ranges(pages) for kind, pages in sorted(kinds.items())}
+    entry.ocr = sum(page.ocr for page in text.pages)
+    entry.remark = "; ".join([*_page_remarks(text), *([text.remark] if text.remark else [])]) or None
+
+
+def _page_remarks(text: PageText) -> Iterator[str]:
+    """What the user has to know about pages that cannot be read, or not completely."""
     problems: dict[str, list[int]] = {}
     for page in text.pages:
         if page.problem:
             problems.setdefault(page.problem, []).append(page.page)
-    remarks = [f"{_page_ranges(pages)} cannot be read ({problem})" for problem, pages in problems.items()]
-    pictures = [page.page for page in text.pages if page.kind == "image"]
-    if pictures:
-        verb, pronoun = ("have", "them") if len(pictures) > 1 else ("has", "it")
-        remarks.append(
-            f"{_page_ranges(pictures)} {verb} no text, only pictures: run OCR on {pronoun} (for example with ocrmypdf)"
-        )
-    entry.remark = "; ".join(remarks) or None
+    for problem, pages in problems.items():
+        yield f"{_page_ranges(pages)} cannot be read ({problem})"
+    pictures = [page for page in text.pages if page.kind == "image" and not page.ocr]
+    for reason, found in (
+        ("no text, only pictures", [page.page for page in pictures if not page.unmapped and not page.text.strip()]),
+        ("a picture and hardly any text", [page.page for page in pictures if not page.unmapped and page.text.strip()]),
+        ("text in a font without letters", [page.page for page in pictures if page.unmapped]),
+    ):
+        if found:
+            verb, pronoun = ("have", "them") if len(found) > 1 else ("has", "it")
+            yield f"{_page_ranges(found)} {verb} {reason}: run OCR on {pronoun} (OCR: missing, or ocrmypdf)"
+    in_part = [page.page for page in text.pages if page.unmapped and page.kind != "image"]
+    if in_part:
+        verb = "have" if len(in_part) > 1 else "has"
+        yield f"{_page_ranges(in_part)} {verb} some letters in a font without letters, which the text does not have"
 
 
 def _page_ranges(numbers: list[int]) -> str:
     """`page 3`, or `pages 1, 5-7`."""
+    return f"{'pages' if len(numbers) > 1 else 'page'} {_ranges(numbers)}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`3`, or `1, 5-7`."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][-1] + 1:
             ranges[-1][1:] = [number]
         else:
             ranges.append([number])
-    shown = ", ".join("-".join(map(str, pages)) for pages in ranges[:MAX_RANGES])
     more = " …" if len(ranges) > MAX_RANGES else ""
-    return f"{'pages' if len(numbers) > 1 else 'page'} {shown}{more}"
+    return ", ".join("-".join(map(str, pages)) for pages in ranges[:MAX_RANGES]) + more

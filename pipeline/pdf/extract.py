@@ -1,4 +1,4 @@
-"""Extract the text of PDF pages. The only module that reads PDFs, and the only one that imports PyMuPDF for it."""
+"""Extract the text of PDF pages. The only module that opens PDFs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pymupdf
 
+from pipeline.pdf.attached import document_remark
+from pipeline.pdf.doubled import Word, may_be_doubled, without_copies
+from pipeline.pdf.ocr import find_tessdata, recognised
 from pipeline.pdf.page_kinds import PageClassifier
+from pipeline.pdf.visible import CONTROL, UNREADABLE, is_picture, n_letters, shows_something, unmapped_letters
 from pipeline.records import Page
 from pipeline.text.language import guess_language
 
-# Control characters carry no text and disturb terminals and logs. Lone surrogates cannot be written as UTF-8.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Lone surrogates cannot be written as UTF-8.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+# White space and the control characters among it: a page with other ones has letters that are not in its text.
+_WHITE = " \t\n\r\v\f\xa0\u3000"
 
 # What PyMuPDF raises for damaged files: Python's exceptions for some, MuPDF's own for others.
 _PDF_ERRORS = (RuntimeError, ValueError, IndexError, pymupdf.mupdf.FzErrorBase)
@@ -22,7 +28,6 @@ _PDF_ERRORS = (RuntimeError, ValueError, IndexError, pymupdf.mupdf.FzErrorBase)
 HEADER = b"%PDF-"
 HEADER_WITHIN = 4096  # bytes from the start of a file in which the header is accepted
 MAX_JUNK = 1000  # bytes before the header that MuPDF 1.28 copes with: the header must be within the first 1,023
-MIN_SHAPES = 20  # letters drawn as shapes are many; a page with fewer has a frame, a rule or a background
 
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
@@ -38,8 +43,9 @@ class OpenPaper:
     Raises UnreadableError, with what is wrong and what can be done, as well as OSError and MemoryError.
     """
 
-    def __init__(self, file: Path, password: str | None = None) -> None:
-        self._document = _open(file, password)
+    def __init__(self, file: Path, password: str | None = None, ocr: str | None = None) -> None:
+        """`ocr`: languages in which pages without text are read by OCR, such as "eng+deu"; None for no OCR."""
+        self._document, self._ocr = _open(file, password), ocr
         try:
             self.n_pages = int(self._document.page_count)
         except _PDF_ERRORS:
@@ -58,6 +64,14 @@ class OpenPaper:
         """The year in which the PDF was created, according to its metadata."""
         found = re.match(r"D:((?:19|20)\d\d)", str(self._metadata("creationDate")))
         return int(found[1]) if found else None
+
+    @property
+    def remark(self) -> str | None:
+        """What is not read although the file has it, besides pages."""
+        try:
+            return document_remark(self._document)
+        except _PDF_ERRORS:
+            return None  # the tables of a damaged file say nothing reliable
 
     def _metadata(self, name: str) -> str:
         try:
@@ -80,34 +94,53 @@ class OpenPaper:
         for number in range(first, self.n_pages + 1):
             page = self._page(number)
             if classify and page.text.strip():
-                page.kind, page.language = classifier.kind(page.text), guess_language(page.text)
+                kind = classifier.kind(page.text)
+                page.kind, page.language = page.kind or kind, guess_language(page.text)
             yield page
 
     def _page(self, number: int) -> Page:
         try:
-            page = self._document[number - 1]
-            text = clean(page.get_text("text"))
-            has_text = bool(text.strip())
-            is_visible = has_text or _has_graphics(page)
+            page = self._document.load_page(number - 1)
+            made = _without_ocr(page, number)
+            if made.kind == "blank" and self._document.is_repaired and _has_lost_content(page):
+                return Page(page=number, text="", problem="the file is damaged")
+            return self._with_ocr(page, made) if made.kind == "image" and self._ocr else made
         except _PDF_ERRORS as error:
             if _is_out_of_memory(error):
                 raise MemoryError from None
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             return Page(page=number, text="", problem=reason)
-        if not is_visible and self._document.is_repaired and _has_lost_content(page):
-            return Page(page=number, text="", problem="the file is damaged")
-        return Page(page=number, text=text, kind=None if has_text else "image" if is_visible else "blank")
+
+    def _with_ocr(self, page: pymupdf.Page, made: Page) -> Page:
+        """The page as OCR reads it, unless that is less than the text that it has."""
+        tessdata = find_tessdata(self._ocr or "")
+        if tessdata is None:
+            return made
+        text = clean(recognised(page, self._ocr or "", tessdata))
+        if n_letters(text) <= n_letters(made.text) and not made.unmapped:
+            return made.model_copy(update={"ocr": True})
+        return Page(page=made.page, text=text, kind=None if text.strip() else "image", ocr=True)
+
+
+def _without_ocr(page: pymupdf.Page, number: int) -> Page:
+    """The text of a page, with its kind if it shows something else."""
+    layout = page.get_textpage(flags=pymupdf.TEXTFLAGS_TEXT)
+    raw = str(layout.extractText())
+    if may_be_doubled(raw):
+        raw = without_copies(raw, [Word(*word[:5]) for word in layout.extractWORDS()])
+    text, unmapped = clean(raw), unmapped_letters(raw)
+    made = Page(page=number, text=text, unmapped=unmapped or None)
+    if not text.strip():
+        made.kind = "image" if raw.strip(_WHITE) or shows_something(page) else "blank"
+    elif (unmapped and unmapped >= UNREADABLE * n_letters(raw)) or is_picture(page, text):
+        made.kind = "image"
+    return made
 
 
 def clean(text: str) -> str:
     """The text of a page as it is stored: lines end with `\\n`, and there are no control characters."""
-    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
-
-
-def _has_graphics(page: pymupdf.Page) -> bool:
-    """Whether a page without text shows something: a picture, or letters that are drawn as shapes."""
-    painted = [kind for kind, _ in page.get_bboxlog()]
-    return any("image" in kind or "shade" in kind for kind in painted) or len(painted) >= MIN_SHAPES
+    text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _has_lost_content(page: pymupdf.Page) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, cast
@@ -25,23 +25,29 @@ MAX_CRASHES = 3  # per paper: pages that may crash a worker before the rest of t
 
 @dataclass(frozen=True)
 class Limits:
-    """What one paper may use: seconds, and megabytes of address space (enforced on Linux)."""
+    """What one paper may use: seconds, and megabytes of address space (enforced on Linux).
+
+    `ocr`: languages in which pages without text are read by OCR, such as "eng+deu". With it, `seconds` are counted from
+    the last page that was read by OCR.
+    """
 
     seconds: float
     megabytes: int
+    ocr: str | None = None
 
 
 @dataclass
 class ReadResult:
     """The pages of a paper. None are given if `problem` says why it cannot be read, or if the file is `unchanged`.
 
-    `title`, `year`: what the PDF's metadata say.
+    `title`, `year`: what the PDF's metadata say. `remark`: what the file has besides its pages.
     """
 
     sha256: str | None = None
     n_pages: int = 0
     title: str | None = None
     year: int | None = None
+    remark: str | None = None
     pages: list[Page] = field(default_factory=list)
     problem: str | None = None
     unchanged: bool = False
@@ -51,8 +57,16 @@ class ReadingCancelledError(Exception):
     """The pool was cancelled while a paper was waiting to be read."""
 
 
-def read_paper(file: str, password: str | None, known_sha256: str | None, limits: Limits) -> ReadResult:
+def read_paper(
+    file: str,
+    password: str | None,
+    known_sha256: str | None,
+    limits: Limits,
+    on_ocr: Callable[[], object] | None = None,
+) -> ReadResult:
     """Read a paper in a worker process, unless the file's SHA-256 is `known_sha256`.
+
+    `on_ocr` is called after each page that was read by OCR.
 
     A page on which the worker crashes or runs out of memory twice gets a `problem`, and reading continues with the next
     page. When the time is over, all remaining pages get a `problem`. Raises ReadingCancelledError and WorkspaceError.
@@ -61,12 +75,12 @@ def read_paper(file: str, password: str | None, known_sha256: str | None, limits
     crashes, retried = 0, -1  # `retried`: the number of pages that were read before the page that is tried again
     while crashes < MAX_CRASHES:
         is_retry = retried == len(result.pages)
-        seconds_left = max(deadline - time.monotonic(), 0.01)
+        seconds_left = limits.seconds if limits.ocr else max(deadline - time.monotonic(), 0.01)
         request = ReadRequest(
             file=file, password=password, known_sha256=known_sha256, first_page=len(result.pages) + 1,
-            seconds=seconds_left,
+            seconds=seconds_left, ocr=limits.ocr,
         )  # fmt: skip
-        failure = _read_on(result, request, limits, fresh_worker=is_retry)
+        failure = _read_on(result, request, limits, is_retry, on_ocr)
         if failure is None:
             return result
         if not failure.is_timeout and not is_retry:
@@ -93,7 +107,9 @@ class _Failure:
     is_timeout: bool = False
 
 
-def _read_on(result: ReadResult, request: ReadRequest, limits: Limits, fresh_worker: bool) -> _Failure | None:
+def _read_on(
+    result: ReadResult, request: ReadRequest, limits: Limits, fresh_worker: bool, on_ocr: Callable[[], object] | None
+) -> _Failure | None:
     """Let a worker add pages to `result`. Returns None once the paper has been read to its end."""
     with (
         workers.borrow(limits.megabytes, fresh_worker) as worker,
@@ -110,8 +126,11 @@ def _read_on(result: ReadResult, request: ReadRequest, limits: Limits, fresh_wor
             result.sha256 = message.sha256 or result.sha256
             result.n_pages = message.n_pages or result.n_pages
             result.title, result.year = message.title or result.title, message.year or result.year
+            result.remark = message.remark or result.remark
             if message.page:
                 result.pages.append(message.page)
+                if message.page.ocr and on_ocr:
+                    on_ocr()
         if worker.timed_out:
             return _Failure(f"it takes longer than READ_TIMEOUT_S ({limits.seconds:g} s)", is_timeout=True)
         return _Failure("the PDF library crashes on it")

@@ -38,6 +38,8 @@ def main(read_pages: PageReader = OpenPaper.pages) -> int:
             for message in _read(request, read_pages):
                 if message.done:
                     _set_alarm(0)  # before sending, so that it cannot go off during the next paper
+                elif message.page and message.page.ocr:
+                    _set_alarm(request.seconds)  # OCR takes seconds for each page, so the limit is for one page
                 _send(channel, message)
     return 0
 
@@ -51,8 +53,8 @@ def _read(request: ReadRequest, read_pages: PageReader) -> Iterator[WorkerMessag
             if sha256 == request.known_sha256:
                 yield WorkerMessage(done=True)
                 return
-        with OpenPaper(file, request.password) as paper:
-            yield WorkerMessage(n_pages=paper.n_pages, title=paper.title, year=paper.year)
+        with OpenPaper(file, request.password, request.ocr) as paper:
+            yield WorkerMessage(n_pages=paper.n_pages, title=paper.title, year=paper.year, remark=paper.remark)
             yield from (WorkerMessage(page=page) for page in read_pages(paper, request.first_page))
         yield WorkerMessage(done=True)
     except UnreadableError as problem:

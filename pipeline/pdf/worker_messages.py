@@ -10,17 +10,22 @@ HAS_ALARM = hasattr(signal, "setitimer")  # Windows has none: there the parent w
 
 
 class ReadRequest(Record):
-    """Read `file` from page `first_page` on, within `seconds`. A file whose SHA-256 is `known_sha256` is not read."""
+    """Read `file` from page `first_page` on, within `seconds`. A file whose SHA-256 is `known_sha256` is not read.
+
+    `ocr`: languages in which pages without text are read by OCR; then `seconds` count from the last such page.
+    """
 
     file: str
     password: str | None = None
     known_sha256: str | None = None
     first_page: int = 1
     seconds: float
+    ocr: str | None = None
 
 
 class WorkerMessage(Record):
-    """One part of the reply. Each sets one of: `sha256`, `n_pages` with `title` and `year`, `page`, and last `done`.
+    """One part of the reply. Each sets one of: `sha256`, `n_pages` with `title`, `year` and `remark`, `page`, and last
+    `done`.
 
     With `done`, `problem` says why the paper cannot be read, and `out_of_memory` that the page after the last one needs
     too much memory. A message with no field set means that the worker has started.
@@ -30,6 +35,7 @@ class WorkerMessage(Record):
     n_pages: int | None = None
     title: str | None = None
     year: int | None = None
+    remark: str | None = None
     page: Page | None = None
     done: bool = False
     problem: str | None = None

@@ -44,6 +44,7 @@ def merge_stage(session: Session, process: str) -> Merged:
         files = {one: stack.enter_context(replacing(session.workspace.failures(one))) for one in stages}
         for entry in tqdm(entries, desc=f"Merging {process}", unit=" papers", leave=False, disable=None):
             merged.add(entry)
+            merged.without_ocr += session.config.ocr != "off" and entry.needs_ocr
             states = {} if entry.problem else merger.take(entry.source)
             for one, state in states.items():
                 merged.stages[one].update(state.statuses)

@@ -15,6 +15,7 @@ class Merged:
     """The documents of one stage: how many, their pages by status, and the papers that cannot be read.
 
     `stages`: the pages by status of each stage that was started.
+    `without_ocr`: papers with pages that OCR should have read, but could not.
     """
 
     documents: int = 0
@@ -22,6 +23,7 @@ class Merged:
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[ManifestEntry] = field(default_factory=list)
     stages: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    without_ocr: int = 0
 
     def add(self, entry: ManifestEntry) -> None:
         """Count a document. Its pages by status are added by the caller."""
@@ -87,4 +89,4 @@ class Report:
     def needs_attention(self) -> bool:
         """Whether something is left that running the commands again does not fix."""
         failed = any(status.startswith("failed:") or status == "unreadable" for status in self.merged.statuses)
-        return bool(self.merged.problems or failed or self.unreadable or self.must_stop)
+        return bool(self.merged.problems or self.merged.without_ocr or failed or self.unreadable or self.must_stop)
