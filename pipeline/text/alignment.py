@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
+from typing import NamedTuple
 
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
@@ -18,6 +19,7 @@ CACHED_WORDS = 1 << 14
 MIN_WORD = 5  # letters; in a shorter word one letter makes a different word ("Farm Survey", "Firm Survey")
 MAX_ACRONYM = 15  # letters
 MIN_UNDAMAGED = 3  # letters that must be left of a word with lost glyphs
+DIFFERENCE = 4  # letters that must agree behind a difference, beyond those that differ, to go on
 MAX_BRACKET = 120  # characters
 ELLIPSIS = "…"
 
@@ -27,7 +29,8 @@ _LETTERS = (
     "\u2c00-\u2dff\ua640-\ua82f\ua880-\ud7ff\ue000-\uf8ff\ufb00-\ufdff\ufe70-\ufefe\uff21-\uff3a\uff41-\uff5a\ufffd"
 )
 _IDEOGRAPHS = "\u2e80-\u2fff\u3005-\u3007\u3021-\ua63f\uf900-\ufaff\uff66-\uffdc\U00010000-\U0010ffff"
-_LINE_END_HYPHEN = r"[-\u00ad\u2010¬][^\S\n]*\n\s*(?=[a-z\u00df-\u00f6\u00f8-\u00ff\u0430-\u044f\ufb00-\ufb06])"
+# At the end of a line; in a quotation, the line end may have become a space.
+_LINE_END_HYPHEN = r"[-\u00ad\u2010¬]\s+(?=[a-z\u00df-\u00f6\u00f8-\u00ff\u0430-\u044f\ufb00-\ufb06])"
 _WORD = re.compile(
     rf"[{_LETTERS}]+(?:(?:['’`´\x19]|{_LINE_END_HYPHEN})[{_LETTERS}]+)*|\d+|[{_IDEOGRAPHS}][\u3099\u309a]*|&"
 )
@@ -44,8 +47,7 @@ _BETWEEN = re.compile(
 _NUMBERED_LINE = re.compile(r"[^\S\n]*\n[^\S\n]*(\d{1,4})[^\S\n]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A word or a number of a text: `text[start:end]`. `key` is its normalized form; "&" is "and"."""
 
     key: str
@@ -61,9 +63,13 @@ class Word:
 def words_in(text: str, start: int = 0, end: int | None = None) -> list[Word]:
     """The words in `text[start:end]`."""
     found = _WORD.finditer(text, start, len(text) if end is None else end)
-    made = ((match[0], *match.span()) for match in found)
-    words = (Word("and" if raw == "&" else normalized(raw), raw, low, high) for raw, low, high in made)
+    words = [Word(_key(raw := match[0]), raw, match.start(), match.end()) for match in found]
     return [word for word in words if word.key or _LOST_GLYPH.search(word.raw)]
+
+
+@lru_cache(CACHED_WORDS)
+def _key(raw: str) -> str:
+    return "and" if raw == "&" else normalized(raw)
 
 
 def parts_between_ellipses(quote: str) -> list[str]:
@@ -169,17 +175,34 @@ def align(quotation: str, quote: Sequence[Word], text: str, page: Sequence[Word]
     wanted = [word.key if word.key in known else _closest(word.key, keys) for word in quote]
     blocks = []
     for low, high, first, last, is_equal in _differences(wanted, keys):
-        quoted, printed = "".join(wanted[low:high]), "".join(keys[first:last])
-        if is_equal or quoted == printed or (quoted and lost_glyphs(quoted, printed)):
-            letters = len(printed)
+        quoted = "".join(wanted[low:high])
+        if is_equal or (quoted and _is_printed(quoted, text, page, first, last)):
+            letters = len(quoted)
         else:
             letters = -max(_cost(quotation, quote, low, high), _cost(text, page, first, last))
         blocks.append(Block(low, high, first, last, letters))
     return _best_part(blocks)
 
 
+def _is_printed(quoted: str, text: str, page: Sequence[Word], first: int, last: int) -> bool:
+    """Whether some words of the page are the quoted ones with other spaces, with lost glyphs, or with a mark."""
+    for low, high in (
+        (first, last),
+        *((first, one) for one in range(first + 1, last)),
+        *((one, last) for one in range(first + 1, last)),
+    ):
+        printed = "".join(word.key for word in page[low:high])
+        if (printed == quoted or lost_glyphs(quoted, "".join(word.raw for word in page[low:high]))) and not (
+            _cost(text, page, first, low) or _cost(text, page, high, last)
+        ):
+            return True
+    return False
+
+
 def _cost(text: str, words: Sequence[Word], first: int, last: int) -> int:
     """How many letters some words have, or 0 if a copy may leave them out."""
+    if first == last:
+        return 0
     is_inside = first > 0 and last < len(words)
     if is_inside and may_stand_between(text, words[first - 1].end, words[last].start):
         return 0
@@ -211,7 +234,7 @@ def _best_part(blocks: Sequence[Block]) -> list[Block]:
     for number, block in enumerate(blocks):
         if total <= 0:
             start, total = number, 0
-        total += block.letters
+        total += block.letters - (DIFFERENCE if block.letters < 0 else 0)
         if total > best_sum:
             best, best_sum = (start, number + 1), total
     return list(blocks[slice(*best)])

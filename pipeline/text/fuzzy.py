@@ -6,11 +6,11 @@ A name must agree word by word. Of a sentence, most letters must agree, and its 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
+from rapidfuzz.distance import Hamming
 
 from pipeline.text.alignment import (
     ELLIPSIS,
@@ -26,11 +26,12 @@ from pipeline.text.alignment import (
     words_in,
 )
 from pipeline.text.names import is_short_for
-from pipeline.text.normalize import normalized
+from pipeline.text.normalize import NormalizedText, normalized
 
 LETTERS_PER_EDIT = 12
 MAX_OMITTED = 6  # words that an ellipsis in a name can stand for
 MIN_PASSAGE = 12  # letters of a sentence that must agree
+LONG_PASSAGE = 40  # letters
 MIN_SHARE = 0.6  # of the letters of a sentence that must agree, unless they are a whole sentence of the page
 MAX_DIFFERENT = 0.25  # of the letters within a passage
 MIN_SEED = 4  # letters
@@ -84,21 +85,25 @@ def similarity(one: str, other: str) -> float:
 
 
 def windows(
-    words: Sequence[Word], folded: tuple[str, list[int]], region: tuple[int, int], margin: int
+    words: Sequence[Word],
+    folded: NormalizedText,
+    region: tuple[int, int],
+    margin: int,
+    only_likely: bool = False,
 ) -> list[tuple[int, int]]:
     """The parts of a page that may have these words: around places that have some of the rarest of them.
 
-    `folded`: the normalized page and the origin of its characters. Returns offsets of the page.
+    `folded`: the page. `only_likely`: without places that have less than
+    half as many of these words as another. Returns offsets of the page.
     """
-    text, origin = folded
-    low, high = bisect_left(origin, region[0]), bisect_left(origin, region[1])
     length = sum(len(word.key) for word in words)
-    if high - low <= 2 * (length + margin):
+    if region[1] - region[0] <= 2 * (length + margin):
         return [region]
+    low, high = folded.position(region[0]), folded.position(region[1])
     starts = sorted(
         place - offset
-        for offset, seed in _rarest(_seeds(words), text, low, high)
-        for place in _places(seed, text, low, high)
+        for offset, seed in _rarest(_seeds(words), folded.text, low, high)
+        for place in _places(seed, folded.text, low, high)
     )
     groups: list[list[int]] = []
     for start in starts:
@@ -107,10 +112,11 @@ def windows(
         else:
             groups.append([start])
     groups.sort(key=len, reverse=True)
-    return sorted(
-        (origin[max(low, group[0] - margin)], origin[min(high, group[-1] + length + margin) - 1] + 1)
-        for group in groups[:MAX_WINDOWS]
-    )
+    likely = [group for group in groups if 2 * len(group) > len(groups[0])] if only_likely else groups
+    return [
+        (folded.origin(max(low, group[0] - margin)), folded.origin(min(high, group[-1] + length + margin) - 1) + 1)
+        for group in likely[:MAX_WINDOWS]
+    ]
 
 
 def _seeds(words: Sequence[Word]) -> list[tuple[int, str]]:
@@ -173,7 +179,7 @@ class NameSearch:
         """The places of the name in `text[start:end]`."""
         page = words_in(text, start, end)
         for first in range(len(page) if self.words else 0):
-            walked = self._walk(text, page, 0, first)
+            walked = self._step(page, 0, first) and self._walk(text, page, 0, first)
             if walked and walked[1] <= self._max_wrong:
                 yield Found(page[first].start, page[walked[0] - 1].end, -walked[1])
 
@@ -234,7 +240,8 @@ class NameSearch:
         wrong = self._wrong_letters(quoted.raw, printed.raw)
         if wrong is not None:
             return 1, 1, wrong
-        for several, others in () if is_strict else _JOINED:
+        may_be_joined = quoted.key.startswith(printed.key) or printed.key.startswith(quoted.key)
+        for several, others in _JOINED if may_be_joined and not is_strict else ():
             one, other = _joined(self.words, number, several), _joined(page, at, others)
             if one and other and one[0] == other[0]:
                 wrong = 0 if normalized(one) == normalized(other) else self._wrong_letters(one, other)
@@ -263,7 +270,9 @@ def find_passage(quote: str, words: Sequence[Word], text: str, start: int, end: 
     differing = -sum(block.letters for block in blocks if block.letters < 0)
     if agreeing < MIN_PASSAGE or differing > MAX_DIFFERENT * agreeing:
         return None
-    if any(_is_other(words[one.low : one.high], page[one.first : one.last]) for one in blocks if one.letters < 0):
+    is_long = agreeing >= LONG_PASSAGE
+    different = [one for one in blocks if one.letters < 0]
+    if any(_is_other(words[one.low : one.high], page[one.first : one.last], is_long) for one in different):
         return None
     first, last = page[blocks[0].first], page[blocks[-1].last - 1]
     before, after = words[: blocks[0].low], words[blocks[-1].high :]
@@ -271,13 +280,19 @@ def find_passage(quote: str, words: Sequence[Word], text: str, start: int, end: 
     return Passage(first.start, last.end, agreeing - differing, agreeing / total, before, after)
 
 
-def _is_other(quoted: Sequence[Word], printed: Sequence[Word]) -> bool:
-    """Whether other words of a sentence make it another one: other numbers, other names."""
+def _is_other(quoted: Sequence[Word], printed: Sequence[Word], is_long: bool) -> bool:
+    """Whether other words of a sentence make it another one: other numbers, other names.
+
+    In a long one, an acronym may have a wrong letter.
+    """
     numbers = [{word.key for word in words if word.is_number} for words in (quoted, printed)]
     if numbers[0] - numbers[1]:
         return True
-    names = [{word.key for word in words if word.raw[0].isupper()} for words in (quoted, printed)]
-    return bool(names[0] and names[1] and not names[0] & names[1])
+    names = [{word.key: word.raw for word in words if word.raw[0].isupper()} for words in (quoted, printed)]
+    if not names[0] or not names[1] or names[0].keys() & names[1].keys():
+        return False
+    pairs = [(one, other) for one in names[0].values() for other in names[1].values() if len(one) == len(other)]
+    return not (is_long and any(is_acronym(other) and Hamming.distance(*pair) == 1 for pair in pairs for other in pair))
 
 
 def has_other_numbers(quoted: Sequence[Word], printed: Sequence[Word]) -> bool:

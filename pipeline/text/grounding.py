@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Literal
 
-from pipeline.text.alignment import is_acronym, is_same_acronym, parts_between_ellipses, words_in
+from pipeline.text.alignment import Word, is_acronym, is_same_acronym, parts_between_ellipses, words_in
 from pipeline.text.fuzzy import (
     MIN_SHARE,
     NAME,
@@ -33,7 +32,7 @@ from pipeline.text.fuzzy import (
 )
 from pipeline.text.language import FIRST_CJK
 from pipeline.text.markup import without_markup
-from pipeline.text.normalize import is_ignored, normalized, normalized_with_origin
+from pipeline.text.normalize import NormalizedText, is_ignored, normalized
 from pipeline.text.sentences import sentence_spans
 from pipeline.text.variants import DATA_NOUNS, name_variants
 
@@ -46,6 +45,7 @@ NEARLY = 0.2  # of a sentence: if a passage lacks no more of it on one side, the
 MIN_SENTENCE_WORDS = 4  # of a sentence that is recognized by itself, among words that the quotation adds
 _CLOSING_MARKS = ")]},;:.!?"
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _ACRONYM = re.compile(r"\w*[^\W\d_a-z]\w*[^\W\d_a-z]\w*")
 _BEFORE_LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*$")
 _LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*(?=[^\W\d_])")
@@ -92,15 +92,18 @@ class PageIndex:
     def locate_passage(self, quote: str, within: Span | None = None) -> Span | None:
         """Find a sentence or a longer text. A word that is cut off is found whole."""
         region = (within.start, within.end) if within else (0, len(self.text))
-        for plain in dict.fromkeys((quote, without_markup(quote), _GARBLED_SPACE.sub(" ", quote))):
-            if found := self._copy(plain, *region, in_words=len(plain) > MIN_LONG_QUOTE):
-                return found
-        plain = without_markup(quote)
+        found = self._copy(quote, *region)
+        if found or not any(char.isalnum() for char in quote):
+            return found
+        plain = without_markup(_GARBLED_SPACE.sub(" ", quote))
+        if plain != quote and (found := self._copy(plain, *region)):
+            return found
         parts = parts_between_ellipses(plain)
         if len(parts) < 2:
-            return self._similar_passage(parts[0], *region, MIN_SHARE) if parts else None
+            return self._similar_passage(parts[0], *region) if parts else None
         # An ellipsis may also stand on the page, or for a word or two.
-        return self._similar_passage(plain, *region, 1 - NEARLY / 2) or self._parts(parts, *region)
+        found = self._similar_passage(plain, *region, only_whole=True) or self._parts(parts, *region)
+        return found or self._similar_passage(plain, *region)
 
     def sentence(self, span: Span, within: Span | None = None) -> Span:
         """The sentence (or the sentences) around `span`, at most up to the borders of the passage `within`."""
@@ -128,10 +131,12 @@ class PageIndex:
             return found
         if found := self._similar_name(plain, *region, near, tolerance):
             return found
-        for variant in name_variants(plain) if len(parts_between_ellipses(plain)) < 2 else ():
+        if len(parts_between_ellipses(plain)) > 1:
+            return None
+        for variant, acronym in name_variants(plain):
             found = self._same_name(variant, *region, near) or self._similar_name(variant, *region, near, NAME)
-            if found and self._is_all_of_name(found, variant):
-                return Span(found.start, found.end, "fuzzy")
+            if found and self._is_all_of_name(found, name, variant, acronym):
+                return Span(found.start, self._with_same_bracket(found.end, name), "fuzzy")
         return None
 
     def _same_name(self, name: str, start: int, end: int, near: str | None) -> Span | None:
@@ -141,12 +146,13 @@ class PageIndex:
                 return self._most_likely(found, near or "")
         return None
 
-    def _copy(self, quote: str, start: int, end: int, in_words: bool) -> Span | None:
+    def _copy(self, quote: str, start: int, end: int) -> Span | None:
         """The exact or normalized place of a passage, widened to whole words."""
-        if not any(char.isalnum() for char in quote):
-            return None
         for search in (self._exact, self._normalized):
+            in_words = len(quote) > MIN_LONG_QUOTE
             for found in search(quote.strip(), start, end, in_words):
+                if not in_words:
+                    return found
                 first, last = self._with_whole_words(found.start, found.end)
                 if (first, last) == (found.start, found.end):
                     return found
@@ -169,41 +175,62 @@ class PageIndex:
         spans = [Span(one.start, self._with_closing_mark(one.end, name), "fuzzy") for one in best]
         return self._most_likely(spans, near or "")
 
-    def _is_all_of_name(self, found: Span, variant: str) -> bool:
-        """Whether a shortened name is not a part of a longer one, as "Labour Force" is of "Labour Force Survey"."""
-        rest = self.text[found.end : found.end + 20].split()
-        is_longer = bool(rest) and rest[0].strip(_CLOSING_MARKS).lower() in DATA_NOUNS
-        return not is_longer and self.text[found.start].isupper() == variant[0].isupper()
+    def _is_all_of_name(self, found: Span, name: str, variant: str, acronym: str) -> bool:
+        """Whether the place of a shortened name is meant, and no longer name or other edition.
+
+        "Labour Force" is not "Labour Force Survey", and "(Lee, 2012)" is not "(Lee, 2016)".
+        """
+        rest = self.text[found.end : found.end + 20]
+        next_word = rest.split()[0].strip(_CLOSING_MARKS).lower() if rest[:1].isspace() and rest.strip() else ""
+        bracket = _BRACKETS.match(self.text, found.end + 1)
+        place = self.text[found.start : bracket.end() if bracket else found.end]
+        left_out, printed = (_years(text) - _years(variant) for text in (name, place))
+        is_other = bool(left_out and printed and left_out - printed)
+        is_cased = self.text[found.start].isupper() == variant[0].isupper()
+        return is_cased and not is_other and next_word not in DATA_NOUNS and acronym in place
+
+    def _with_same_bracket(self, end: int, name: str) -> int:
+        """The end of a place, behind the acronym or the citation in brackets that the name has somewhere, too."""
+        bracket = _BRACKETS.match(self.text, end + 1)
+        is_same = bracket and {word.key for word in words_in(bracket[0])} <= {word.key for word in words_in(name)}
+        return bracket.end() if bracket and is_same else end
 
     def _with_closing_mark(self, end: int, quote: str) -> int:
         """The end of a place, behind the closing bracket or full stop that the quotation ends with."""
-        return end + 1 if quote[-1] in ")]}.!?" and self.text.startswith(quote[-1], end) else end
+        marks = quote[len(quote.rstrip(_CLOSING_MARKS)) :]
+        return end + len(marks) if self.text.startswith(marks, end) else end
 
-    def _similar_passage(self, quote: str, start: int, end: int, min_share: float) -> Span | None:
+    def _similar_passage(self, quote: str, start: int, end: int, only_whole: bool = False) -> Span | None:
         """The place that has most words of a passage."""
         words = words_in(quote)
-        margin = max(NAME_MARGIN, len(quote) // 3)
+        margin = max(NAME_MARGIN // 2, len(quote) // 3)
         found = [
             passage
-            for low, high in windows(words, self._normalized_text, (start, end), margin)
+            for low, high in windows(words, self._normalized_text, (start, end), margin, only_likely=True)
             if (passage := find_passage(quote, words, self.text, *self._with_whole_words(low, high)))
-            and start <= passage.start and passage.end <= end and self._is_meant(passage, min_share)
+            and start <= passage.start and passage.end <= end and self._is_meant(passage)
+            and not (only_whole and (passage.before or passage.after))
         ]  # fmt: skip
         if not found:
             return None
         best = max(found, key=lambda passage: passage.score)
         last = self._with_closing_mark(best.end, quote)
-        return Span(*self._with_rest_of_sentence(best.start, last, start, end), "fuzzy")
+        first, last = self._with_rest_of_sentence(
+            best.start, last, start, end, _length_of(best.before), _length_of(best.after)
+        )
+        return Span(first, last, "fuzzy")
 
-    def _is_meant(self, passage: Passage, min_share: float) -> bool:
+    def _is_meant(self, passage: Passage) -> bool:
         """Whether a passage has enough of the quotation, and the sentence around it has no other numbers."""
+        if not passage.before and not passage.after:
+            return True
         whole = self.sentence(Span(passage.start, passage.end, "exact"))
         before = words_in(self.text, whole.start, passage.start)
         after = words_in(self.text, passage.end, whole.end)
         if has_other_numbers(passage.before, before) or has_other_numbers(passage.after, after):
             return False
-        if passage.share >= min_share or min_share > MIN_SHARE:
-            return passage.share >= min_share
+        if passage.share >= MIN_SHARE:
+            return True
         inside = len(words_in(self.text, passage.start, passage.end))
         return inside >= MIN_SENTENCE_WORDS and len(before) + len(after) <= NEARLY * inside
 
@@ -232,7 +259,7 @@ class PageIndex:
             found = list(search(part, start, end, False))
             if found:
                 return found[-1 if last else 0]
-        return self._similar_passage(part, start, end, MIN_SHARE)
+        return self._similar_passage(part, start, end)
 
     def _with_whole_words(self, start: int, end: int) -> tuple[int, int]:
         """A place, widened to the borders of words."""
@@ -244,10 +271,13 @@ class PageIndex:
             end = after.end() if after else end + 1
         return start, end
 
-    def _with_rest_of_sentence(self, first: int, last: int, start: int, end: int) -> tuple[int, int]:
+    def _with_rest_of_sentence(
+        self, first: int, last: int, start: int, end: int, before: int = 0, after: int = 0
+    ) -> tuple[int, int]:
         """A passage, widened to the sentence that it nearly fills, within `text[start:end]`.
 
-        If it has only a few words of the sentence before or after, these are left out.
+        If it has only a few words of the sentence before or after, these are left out. `before`, `after`: characters
+        of the quotation that are not in the passage, if they may stand for others.
         """
         whole = self.sentence(Span(first, last, "exact"))
         room = NEARLY * (whole.end - whole.start)
@@ -257,9 +287,9 @@ class PageIndex:
                 return self._with_rest_of_sentence(self._next_visible(high), last, start, end)
             if first < low < last < high and last - low < few:
                 return self._with_rest_of_sentence(first, len(self.text[:low].rstrip()), start, end)
-        if _length(self.text[whole.start : first]) <= room:
+        if _length(self.text[whole.start : first]) <= max(room, before):
             first = max(start, whole.start)
-        if _length(self.text[last : whole.end]) <= room:
+        if _length(self.text[last : whole.end]) <= max(room, after):
             last = min(end, whole.end)
         return first, last
 
@@ -299,24 +329,29 @@ class PageIndex:
 
     def _normalized(self, quote: str, start: int, end: int, in_words: bool) -> Iterator[Span]:
         """The same for the normalized quotation in the normalized text."""
-        wanted = normalized(quote)
-        text, origin = self._normalized_text
+        wanted, page = normalized(quote), self._normalized_text
         acronyms = [] if in_words else _acronyms(quote)
-        found = text.find(wanted, bisect_left(origin, start)) if wanted else -1
+        found = page.text.find(wanted, page.position(start)) if wanted else -1
         while found >= 0:
             after = found + len(wanted)
-            first, last = origin[found], origin[after - 1] + 1
+            first, last = page.origin(found), page.origin(after - 1) + 1
             if last > end:
                 return
             is_whole = in_words or (
-                _is_whole_words(self.text, first, last) and _is_whole_characters(origin, found, after)
+                _is_whole_words(self.text, first, last) and self._has_whole_characters(found, after)
             )
             if is_whole and all(
-                is_same_acronym(one, self.text[origin[found + low] : origin[found + high - 1] + 1])
+                is_same_acronym(one, self.text[page.origin(found + low) : page.origin(found + high - 1) + 1])
                 for one, low, high in acronyms
             ):
                 yield Span(*self._with_outer_marks(first, last, quote.strip()), "normalized")
-            found = text.find(wanted, found + 1)
+            found = page.text.find(wanted, found + 1)
+
+    def _has_whole_characters(self, start: int, end: int) -> bool:
+        """Whether no border of a normalized place is within a character, for example a ligature."""
+        page = self._normalized_text
+        begins = start == 0 or page.origin(start - 1) != page.origin(start)
+        return begins and (end == len(page.text) or page.origin(end - 1) != page.origin(end))
 
     def _with_outer_marks(self, first: int, last: int, quote: str) -> tuple[int, int]:
         """Extend the place by one mark on each side where both the quotation and the page have one."""
@@ -331,9 +366,8 @@ class PageIndex:
         return first, last
 
     @cached_property
-    def _normalized_text(self) -> tuple[str, list[int]]:
-        """The normalized page, and for each of its characters the index of the page's character."""
-        return normalized_with_origin(self.text)
+    def _normalized_text(self) -> NormalizedText:
+        return NormalizedText(self.text)
 
     @cached_property
     def _sentences(self) -> list[tuple[int, int]]:
@@ -345,18 +379,21 @@ def _length(text: str) -> int:
     return len(_BRACKETS.sub("", text))
 
 
+def _years(text: str) -> set[str]:
+    return set(_YEAR.findall(text))
+
+
+def _length_of(words: Sequence[Word]) -> int:
+    """The number of characters that one or two words can stand for. More words are something added."""
+    return sum(len(word.raw) + 2 for word in words) if len(words) <= 2 else 0
+
+
 def _acronyms(quote: str) -> list[tuple[str, int, int]]:
     """The acronyms of a name, and their spans in the normalized name. None if all of its words are in capitals."""
     if not _ACRONYM.search(quote) or (quote.isupper() and len(quote.split()) > 1):
         return []
     found = (match for match in _ACRONYM.finditer(quote) if is_acronym(match[0]))
     return [(one[0], len(normalized(quote[: one.start()])), len(normalized(quote[: one.end()]))) for one in found]
-
-
-def _is_whole_characters(origin: list[int], start: int, end: int) -> bool:
-    """Whether no border of a normalized place is within a character, for example a ligature."""
-    begins = start == 0 or origin[start - 1] != origin[start]
-    return begins and (end == len(origin) or origin[end - 1] != origin[end])
 
 
 def _is_whole_words(text: str, start: int, end: int) -> bool:
@@ -376,6 +413,8 @@ def _is_within_word(text: str, border: int) -> bool:
     if border <= 0 or border >= len(text):
         return False
     left, right = text[border - 1], text[border]
+    if max(left, right) < "\x7f" and right != "-" and not (left.isspace() and right.islower()):  # the usual case
+        return (left.isalpha() and right.isalpha()) or (left.isdigit() and right.isdigit())
     if unicodedata.category(right).startswith("M"):
         return True
     if max(left, right) >= FIRST_CJK and not (_is_glyph(left) or _is_glyph(right)):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.text.names import is_acronym, is_short_for
+from pipeline.text.names import initials, is_acronym, is_short_for
+from pipeline.text.normalize import normalized
 
+MIN_WORDS = 3
+MIN_ACRONYM = 3  # letters of an acronym that is a name by itself
 _BRACKET = re.compile(r"\s*(?:\(([^()]*)\)|\[([^\[\]]*)\])")
 _CITATION = re.compile(
     r"\^?\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*|.*\bet al\b.*|[A-Z][^\d()]*,?\s+(?:1[89]|20)\d\d[a-z]?", re.DOTALL
 )
-_FOOTNOTE = re.compile(r"(?<=[a-z\u00df-\u024f]{3})(?<!\bwave)(?<!\bround)(?<!\bphase)(?:\d{1,2}|[¹²³⁰-⁹]+)(?!\w)")
+_FOOTNOTE = re.compile(r"(?<=[a-z\u00df-\u024f]{3})(?<![Ww]ave)(?<![Rr]ound)(?<![Pp]hase)(?:\d{1,2}|[¹²³⁰-⁹]+)(?!\w)")
 _ADDED_BEFORE = (
     "a according an and are as at authors based by called collected come comes data database dataset datasets derived"
     " described drawn e.g for from i.e in including information is it its mention mentioned name named namely obtained"
@@ -21,28 +24,23 @@ _ADDED_BEFORE = (
 _LEAD_INS = frozenset(_ADDED_BEFORE.split())
 _GENERIC_ENDS = {"data", "dataset", "datasets", "database", "databases"}
 # A shortened name that goes on with one of these on the page is a part of another name.
-DATA_NOUNS = _GENERIC_ENDS | {
-    "survey",
-    "surveys",
-    "census",
-    "panel",
-    "study",
-    "register",
-    "statistics",
-    "index",
-    "bank",
-}
+DATA_NOUNS = {"survey", "surveys", "census", "panel", "study", "register", "statistics", "index", "bank", "database"}
 _PUNCTUATION = " \t\n,;:.-–—\"'“”‘’"
 
 
-def name_variants(name: str) -> Iterator[str]:
-    """Other forms of the name, without those that could be another name. The longest of each kind come first."""
-    bare = _without_brackets(_FOOTNOTE.sub("", name))
+def name_variants(name: str) -> Iterator[tuple[str, str]]:
+    """Other forms of the name, without those that could be another name. The likeliest come first.
+
+    With each comes an acronym that has to stand behind it on the page, or an empty string.
+    """
+    is_long = len(name.split()) >= MIN_WORDS  # in a shorter one, the digit may belong to the name: "text8"
+    bare = _without_brackets(_FOOTNOTE.sub("", name) if is_long else name)
+    rest, acronym = _without_loose_acronym(bare)
     seen = {name, ""}
-    for variant in (bare, *_trimmed(name), *_trimmed(bare)):
+    for variant, needed in ((bare, ""), (rest, acronym), *((one, "") for one in (*_trimmed(name), *_trimmed(bare)))):
         if variant not in seen:
             seen.add(variant)
-            yield variant
+            yield variant, needed
 
 
 def _without_brackets(name: str) -> str:
@@ -54,18 +52,20 @@ def _without_brackets(name: str) -> str:
             return inside  # "DHS (Demographic and Health Survey)"
         if _CITATION.fullmatch(inside) or (is_acronym(inside) and is_short_for(inside, outside)):
             name = name.replace(group[0], "", 1)
-    return _without_loose_acronym(" ".join(name.split()))
+    return " ".join(name.split())
 
 
-def _without_loose_acronym(name: str) -> str:
-    """The name without an acronym that stands before it or behind it: "DHS Demographic and Health Survey"."""
-    first, _, rest = name.partition(" ")
+def _without_loose_acronym(name: str) -> tuple[str, str]:
+    """The name without an acronym before it or behind it: "DHS Demographic and Health Survey".
+
+    Also the acronym, if its letters are not the initials of the name: something else can be meant then.
+    """
+    first, _, after = name.partition(" ")
     before, _, last = name.rpartition(" ")
-    if " " in rest and is_acronym(first) and is_short_for(first, rest):
-        return rest.strip(_PUNCTUATION)
-    if " " in before and is_acronym(last) and is_short_for(last, before):
-        return before.strip(_PUNCTUATION)
-    return name
+    for acronym, rest in ((first, after), (last, before)):
+        if is_acronym(acronym) and is_short_for(acronym, rest):
+            return rest.strip(_PUNCTUATION), "" if normalized(acronym) in initials(rest) else acronym
+    return "", ""
 
 
 def _trimmed(name: str) -> Iterator[str]:
@@ -75,7 +75,11 @@ def _trimmed(name: str) -> Iterator[str]:
     before = next((number for number, word in enumerate(plain) if word not in _LEAD_INS), len(words))
     after = next((number for number, word in enumerate(reversed(plain)) if word not in _GENERIC_ENDS), len(words))
     spans = ((first, len(words) - last) for first in range(before + 1) for last in range(after + 1))
-    for first, last in sorted(spans, key=lambda span: span[0] - span[1]):
-        left = [word for word in plain[first:last] if word not in _LEAD_INS]
-        if len(left) > 1 or (len(left) == 1 and last - first == 1 and is_acronym(words[first].strip(_PUNCTUATION))):
-            yield " ".join(words[first:last]).strip(_PUNCTUATION)
+    # "Wage Database database" is more likely to be "Wage Database", "from the Census Bureau" to be "Census Bureau".
+    for first, last in sorted(spans, key=lambda span: (-span[1], -span[0])):
+        left = " ".join(words[first:last]).strip(_PUNCTUATION)
+        is_one_acronym = last - first == 1 and is_acronym(left) and len(left) >= MIN_ACRONYM
+        pairs = zip(words[first:last], plain[first:last], strict=True)
+        several = sum(word[0].isupper() or lower not in _LEAD_INS for word, lower in pairs) > 1
+        if is_one_acronym or (several and left != left.lower()):
+            yield left
