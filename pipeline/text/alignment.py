@@ -17,9 +17,11 @@ from pipeline.text.tokens import count_tokens
 
 CACHED_WORDS = 1 << 14
 MIN_WORD = 5  # letters; in a shorter word one letter makes a different word ("Farm Survey", "Firm Survey")
+MAX_WORD = 60  # letters; longer ones are no words
+MAX_COMPARISONS = 4_000_000  # of words; a page has about 500 words
 MAX_ACRONYM = 15  # letters
 MIN_UNDAMAGED = 3  # letters that must be left of a word with lost glyphs
-DIFFERENCE = 4  # letters that must agree behind a difference, beyond those that differ, to go on
+DIFFERENCE = 2  # letters that must agree behind a difference, beyond those that differ, to go on
 MAX_BRACKET = 120  # characters
 ELLIPSIS = "…"
 
@@ -135,7 +137,11 @@ def misspellings(quoted: str, printed: str, lenient: bool) -> int | None:
     `lenient`: in the passage that a name was quoted with, acronyms may be misspelt, too.
     """
     wrong, right = normalized(quoted), normalized(printed)
-    if min(len(wrong), len(right)) < MIN_WORD or Levenshtein.distance(wrong, right, score_cutoff=2) > 2:
+    if (
+        min(len(wrong), len(right)) < MIN_WORD
+        or max(len(wrong), len(right)) > MAX_WORD
+        or Levenshtein.distance(wrong, right, score_cutoff=2) > 2
+    ):
         return None
     edits = Levenshtein.editops(wrong, right)
     if 6 * (len(edits) - 1) > len(right) or not (wrong.isalpha() and right.isalpha()):
@@ -170,6 +176,8 @@ def align(quotation: str, quote: Sequence[Word], text: str, page: Sequence[Word]
 
     What a copy may leave out or add (citations, footnote marks, line numbers) costs nothing.
     """
+    if len(quote) * len(page) > MAX_COMPARISONS:
+        return []
     keys = [word.key for word in page]
     known = set(keys)
     wanted = [word.key if word.key in known else _closest(word.key, keys) for word in quote]
@@ -211,7 +219,7 @@ def _cost(text: str, words: Sequence[Word], first: int, last: int) -> int:
 
 def _closest(key: str, keys: Sequence[str]) -> str:
     """The most similar key, if it may be the same word misspelt."""
-    if len(key) < MIN_WORD or key.isdigit():
+    if not MIN_WORD <= len(key) <= MAX_WORD or key.isdigit():
         return key
     found = process.extractOne(key, keys, scorer=Levenshtein.distance, score_cutoff=max(1, len(key) // 5))
     return found[0] if found and not found[0].isdigit() else key
@@ -220,7 +228,7 @@ def _closest(key: str, keys: Sequence[str]) -> str:
 def _differences(wanted: Sequence[str], keys: Sequence[str]) -> Iterator[tuple[int, int, int, int, bool]]:
     """Spans of both that are equal, and the spans between them. Long equal spans count before short ones."""
     low = first = 0
-    for start, place, size in SequenceMatcher(None, wanted, keys, autojunk=False).get_matching_blocks():
+    for start, place, size in SequenceMatcher(None, wanted, keys).get_matching_blocks():
         if (low, first) != (start, place):
             yield low, start, first, place, False
         if size:

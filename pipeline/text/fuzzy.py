@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
-from rapidfuzz.distance import Hamming
+from rapidfuzz.distance import Levenshtein
 
 from pipeline.text.alignment import (
     ELLIPSIS,
@@ -243,10 +243,8 @@ class NameSearch:
         may_be_joined = quoted.key.startswith(printed.key) or printed.key.startswith(quoted.key)
         for several, others in _JOINED if may_be_joined and not is_strict else ():
             one, other = _joined(self.words, number, several), _joined(page, at, others)
-            if one and other and one[0] == other[0]:
-                wrong = 0 if normalized(one) == normalized(other) else self._wrong_letters(one, other)
-                if wrong is not None:
-                    return several, others, wrong
+            if one and other and (normalized(one) == normalized(other) or lost_glyphs(one, other)):
+                return several, others, 0
         return None
 
     def _wrong_letters(self, quoted: str, printed: str) -> int | None:
@@ -276,23 +274,24 @@ def find_passage(quote: str, words: Sequence[Word], text: str, start: int, end: 
         return None
     first, last = page[blocks[0].first], page[blocks[-1].last - 1]
     before, after = words[: blocks[0].low], words[blocks[-1].high :]
-    total = sum(len(word.key) for word in words)
-    return Passage(first.start, last.end, agreeing - differing, agreeing / total, before, after)
+    total, known = sum(len(word.key) for word in words), {word.key for word in page}
+    misspelt = sum(word.key not in known for word in words[blocks[0].low : blocks[-1].high])
+    return Passage(first.start, last.end, agreeing - differing - misspelt, agreeing / total, before, after)
 
 
 def _is_other(quoted: Sequence[Word], printed: Sequence[Word], is_long: bool) -> bool:
     """Whether other words of a sentence make it another one: other numbers, other names.
 
-    In a long one, an acronym may have a wrong letter.
+    In a long one, one letter may be wrong.
     """
     numbers = [{word.key for word in words if word.is_number} for words in (quoted, printed)]
     if numbers[0] - numbers[1]:
         return True
-    names = [{word.key: word.raw for word in words if word.raw[0].isupper()} for words in (quoted, printed)]
-    if not names[0] or not names[1] or names[0].keys() & names[1].keys():
+    names = [{word.key for word in words if word.raw[0].isupper()} for words in (quoted, printed)]
+    if not names[0] or not names[1] or names[0] & names[1]:
         return False
-    pairs = [(one, other) for one in names[0].values() for other in names[1].values() if len(one) == len(other)]
-    return not (is_long and any(is_acronym(other) and Hamming.distance(*pair) == 1 for pair in pairs for other in pair))
+    joined = ["".join(word.key for word in words) for words in (quoted, printed)]
+    return not (is_long and Levenshtein.distance(*joined) == 1)
 
 
 def has_other_numbers(quoted: Sequence[Word], printed: Sequence[Word]) -> bool:

@@ -40,13 +40,16 @@ MAX_SENTENCE = 200  # characters; a longer sentence also ends at the end of a sh
 FULL_LINE = 40  # characters; lines of prose have more, cells of tables have fewer
 MIN_LONG_QUOTE = 60  # characters; a quotation of this length is unique, even if it is cut off within a word
 MAX_PLACES = 50  # of one name that are compared with the sentence that it was quoted from
+MAX_NAME = 500  # characters; comparing takes the time of their square
 MAX_OMITTED = 1_000  # characters that an ellipsis in a passage can stand for
 NEARLY = 0.2  # of a sentence: if a passage lacks no more of it on one side, the whole sentence is meant
+MAX_REPLACED = 3  # words at a border of a quotation that can stand for others on the page
+NEARLY_ALL = 0.99  # of the letters of a quotation: what is missing at its borders says nothing
 MIN_SENTENCE_WORDS = 4  # of a sentence that is recognized by itself, among words that the quotation adds
 _CLOSING_MARKS = ")]},;:.!?"
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
-_ACRONYM = re.compile(r"\w*[^\W\d_a-z]\w*[^\W\d_a-z]\w*")
+_WORD = re.compile(r"\w+")
 _BEFORE_LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*$")
 _LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*(?=[^\W\d_])")
 HYPHENS = "-\u00ad\u2010¬"
@@ -95,15 +98,20 @@ class PageIndex:
         found = self._copy(quote, *region)
         if found or not any(char.isalnum() for char in quote):
             return found
-        plain = without_markup(_GARBLED_SPACE.sub(" ", quote))
-        if plain != quote and (found := self._copy(plain, *region)):
-            return found
+        for plain in _plain_forms(quote):
+            if found := self._copy(plain, *region):
+                return found
+        # What looks like a garbled space may also be two numbers of a table.
+        others = (self._changed_passage(plain, *region) for plain in dict.fromkeys((plain, without_markup(quote))))
+        return next((place for place in others if place), None)
+
+    def _changed_passage(self, plain: str, start: int, end: int) -> Span | None:
         parts = parts_between_ellipses(plain)
         if len(parts) < 2:
-            return self._similar_passage(parts[0], *region) if parts else None
+            return self._similar_passage(parts[0], start, end) if parts else None
         # An ellipsis may also stand on the page, or for a word or two.
-        found = self._similar_passage(plain, *region, only_whole=True) or self._parts(parts, *region)
-        return found or self._similar_passage(plain, *region)
+        found = self._similar_passage(plain, start, end, only_whole=True) or self._parts(parts, start, end)
+        return found or self._similar_passage(plain, start, end)
 
     def sentence(self, span: Span, within: Span | None = None) -> Span:
         """The sentence (or the sentences) around `span`, at most up to the borders of the passage `within`."""
@@ -126,9 +134,11 @@ class PageIndex:
             return None
         if found := self._same_name(name, *region, near):
             return found
-        plain = without_markup(_GARBLED_SPACE.sub(" ", name))
-        if plain != name and (found := self._same_name(plain, *region, near)):
-            return found
+        for plain in _plain_forms(name):
+            if found := self._same_name(plain, *region, near):
+                return found
+        if len(plain) > MAX_NAME:
+            return None
         if found := self._similar_name(plain, *region, near, tolerance):
             return found
         if len(parts_between_ellipses(plain)) > 1:
@@ -222,7 +232,7 @@ class PageIndex:
 
     def _is_meant(self, passage: Passage) -> bool:
         """Whether a passage has enough of the quotation, and the sentence around it has no other numbers."""
-        if not passage.before and not passage.after:
+        if passage.share >= NEARLY_ALL or not (passage.before or passage.after):
             return True
         whole = self.sentence(Span(passage.start, passage.end, "exact"))
         before = words_in(self.text, whole.start, passage.start)
@@ -282,10 +292,9 @@ class PageIndex:
         whole = self.sentence(Span(first, last, "exact"))
         room = NEARLY * (whole.end - whole.start)
         for low, high in self._sentences:
-            few = NEARLY * min(high - low, last - first)
-            if low < first < high < last and high - first < few:
+            if low < first < high < last and high - first < NEARLY * min(high - low, last - first):
                 return self._with_rest_of_sentence(self._next_visible(high), last, start, end)
-            if first < low < last < high and last - low < few:
+            if first < low < last < high and last - low < NEARLY * min(high - low, last - first):
                 return self._with_rest_of_sentence(first, len(self.text[:low].rstrip()), start, end)
         if _length(self.text[whole.start : first]) <= max(room, before):
             first = max(start, whole.start)
@@ -379,20 +388,26 @@ def _length(text: str) -> int:
     return len(_BRACKETS.sub("", text))
 
 
+def _plain_forms(quote: str) -> list[str]:
+    """The quotation without garbled spaces, and also without markup. One of them may be part of the page."""
+    repaired = _GARBLED_SPACE.sub(" ", quote) if "0" in quote else quote
+    return [repaired, without_markup(repaired)]
+
+
 def _years(text: str) -> set[str]:
     return set(_YEAR.findall(text))
 
 
 def _length_of(words: Sequence[Word]) -> int:
-    """The number of characters that one or two words can stand for. More words are something added."""
-    return sum(len(word.raw) + 2 for word in words) if len(words) <= 2 else 0
+    """The number of characters that a few words can stand for. More words are something added."""
+    return sum(len(word.raw) + 2 for word in words) if len(words) <= MAX_REPLACED else 0
 
 
 def _acronyms(quote: str) -> list[tuple[str, int, int]]:
     """The acronyms of a name, and their spans in the normalized name. None if all of its words are in capitals."""
-    if not _ACRONYM.search(quote) or (quote.isupper() and len(quote.split()) > 1):
+    if quote.isupper() and len(quote.split()) > 1:
         return []
-    found = (match for match in _ACRONYM.finditer(quote) if is_acronym(match[0]))
+    found = (match for match in _WORD.finditer(quote) if is_acronym(match[0]))
     return [(one[0], len(normalized(quote[: one.start()])), len(normalized(quote[: one.end()]))) for one in found]
 
 
