@@ -113,6 +113,12 @@ class PageIndex:
         found = self._similar_passage(plain, start, end, only_whole=True) or self._parts(parts, start, end)
         return found or self._similar_passage(plain, start, end)
 
+    def locate_copy(self, part: str) -> Span | None:
+        """Find an exact or normalized part of the page. As the part, its place may begin or end within a word."""
+        region = (0, len(self.text))
+        copies = (place for search in (self._exact, self._normalized) for place in search(part.strip(), *region, True))
+        return next(copies, None)
+
     def sentence(self, span: Span, within: Span | None = None) -> Span:
         """The sentence (or the sentences) around `span`, at most up to the borders of the passage `within`."""
         low, high = (within.start, within.end) if within else (0, len(self.text))
