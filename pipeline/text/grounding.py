@@ -98,11 +98,14 @@ class PageIndex:
         found = self._copy(quote, *region)
         if found or not any(char.isalnum() for char in quote):
             return found
-        for plain in _plain_forms(quote):
+        forms = _plain_forms(quote)
+        for plain in forms:
             if found := self._copy(plain, *region):
                 return found
         # What looks like a garbled space may also be two numbers of a table.
-        others = (self._changed_passage(plain, *region) for plain in dict.fromkeys((plain, without_markup(quote))))
+        others = (
+            self._changed_passage(plain, *region) for plain in dict.fromkeys((*forms[-1:], without_markup(quote)))
+        )
         return next((place for place in others if place), None)
 
     def _changed_passage(self, plain: str, start: int, end: int) -> Span | None:
@@ -140,6 +143,7 @@ class PageIndex:
             return None
         if found := self._same_name(name, *region, near):
             return found
+        plain = name
         for plain in _plain_forms(name):
             if found := self._same_name(plain, *region, near):
                 return found
@@ -302,9 +306,9 @@ class PageIndex:
                 return self._with_rest_of_sentence(self._next_visible(high), last, start, end)
             if first < low < last < high and last - low < NEARLY * min(high - low, last - first):
                 return self._with_rest_of_sentence(first, len(self.text[:low].rstrip()), start, end)
-        if _length(self.text[whole.start : first]) <= max(room, before):
+        if first - whole.start <= room or _length(self.text[whole.start : first]) <= max(room, before):
             first = max(start, whole.start)
-        if _length(self.text[last : whole.end]) <= max(room, after):
+        if whole.end - last <= room or _length(self.text[last : whole.end]) <= max(room, after):
             last = min(end, whole.end)
         return first, last
 
@@ -395,9 +399,9 @@ def _length(text: str) -> int:
 
 
 def _plain_forms(quote: str) -> list[str]:
-    """The quotation without garbled spaces, and also without markup. One of them may be part of the page."""
-    repaired = _GARBLED_SPACE.sub(" ", quote) if "0" in quote else quote
-    return [repaired, without_markup(repaired)]
+    """The quotation without garbled spaces, and without markup, if it has any. The page may have one of them, too."""
+    repaired = _GARBLED_SPACE.sub(" ", quote) if "0" in quote and "\n" in quote else quote
+    return [plain for plain in dict.fromkeys((repaired, without_markup(repaired))) if plain != quote]
 
 
 def _years(text: str) -> set[str]:
