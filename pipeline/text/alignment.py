@@ -134,7 +134,7 @@ def misspellings(quoted: str, printed: str, lenient: bool) -> int | None:
 
     One letter makes another word of many words: "Zambia", "Gambia"; "Macro", "Micro"; "Surveys", "Survey". A word and
     its misspelling differ in how many tokens they have, because tokenizers know most words but no misspellings.
-    `lenient`: in the passage that a name was quoted with, acronyms may be misspelt, too.
+    `lenient`: in the passage that a name was quoted with, rare words and acronyms may be misspelt, too.
     """
     wrong, right = normalized(quoted), normalized(printed)
     if (
@@ -152,7 +152,9 @@ def misspellings(quoted: str, printed: str, lenient: bool) -> int | None:
         return 1  # its first letter is cut off
     if right.startswith(wrong) or wrong.startswith(right) or any(e.tag == "replace" and not e.src_pos for e in edits):
         return None
-    return None if count_tokens(f" {quoted}") == count_tokens(f" {printed}") else len(edits)
+    tokens = count_tokens(f" {quoted}"), count_tokens(f" {printed}")
+    is_other = tokens == (1, 1) if lenient else tokens[0] == tokens[1]
+    return None if is_other else len(edits)
 
 
 def is_inflected(one: str, other: str) -> bool:

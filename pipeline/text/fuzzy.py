@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import Hamming, Levenshtein
 
 from pipeline.text.alignment import (
     ELLIPSIS,
@@ -277,6 +277,15 @@ def find_passage(quote: str, words: Sequence[Word], text: str, start: int, end: 
     total, known = sum(len(word.key) for word in words), {word.key for word in page}
     misspelt = sum(word.key not in known for word in words[blocks[0].low : blocks[-1].high])
     return Passage(first.start, last.end, agreeing - differing - misspelt, agreeing / total, before, after)
+
+
+def is_one_letter_off(quote: str, text: str, start: int) -> bool:
+    """Whether `text[start:]` begins with the quotation, in which one letter is another letter. Both are normalized."""
+    printed = text[start : start + len(quote)]
+    if len(printed) != len(quote) or Hamming.distance(quote, printed, score_cutoff=1) != 1:
+        return False
+    one, other = next(pair for pair in zip(quote, printed, strict=True) if pair[0] != pair[1])
+    return one.isalpha() and other.isalpha()
 
 
 def _is_other(quoted: Sequence[Word], printed: Sequence[Word], is_long: bool) -> bool:
