@@ -22,10 +22,20 @@ from server_answers import labels, verdict
 from pipeline.config import ROOT, SPLITS
 from pipeline.finetune import FORMATS
 from pipeline.finetune.dataset_card import front_matter
-from pipeline.finetune.examples import TrainingPage, examples
+from pipeline.finetune.examples import PageFilter, PageRules, TrainingPage, examples
 from pipeline.finetune.splits import split_of
 from pipeline.processes import FIRST
-from pipeline.records import CLASS_FIELDS, Dataset, Page, Specificity, is_specific
+from pipeline.records import (
+    CLASS_FIELDS,
+    Dataset,
+    Document,
+    MentionPage,
+    Page,
+    PageText,
+    Passage,
+    Specificity,
+    is_specific,
+)
 from pipeline.stages import get_stage
 from pipeline.stages.extraction import ExtractionAnswer
 from pipeline.text.grounding import PageIndex, Span
@@ -135,7 +145,33 @@ def test_a_page_with_a_valid_mention_that_is_not_in_its_text_is_left_out(project
     document = project.document("reasoning", "a")
     assert document["pages"][0]["data_mentions"][0]["datasets"][0]["grounding"] == "missing"
     printed = project.run("generate_finetune_data.py", expect=1)
-    assert "1 page: a valid mention was not found in the text" in printed
+    assert "1 page: a valid mention was not found in the text, and the page has no other" in printed
+
+
+@pytest.mark.parametrize(
+    ("invented", "is_kept"),
+    [
+        ({"raw_name": "Velmar Ocean Atlas", "acronym": "VOA"}, True),
+        ({"raw_name": "Velmar Ocean Atlas", "acronym": "KHS"}, False),  # the acronym is on the page
+        ({"raw_name": "Velmar Health Atlas"}, False),  # so is a word of the name
+        ({"raw_name": "Velmar Ocean Atlas", "harmonized_name": "Korvian Atlas"}, False),
+        ({"raw_name": "Velmar Ocean Atlas", "sent_start": 0, "sent_end": 10}, False),  # its sentence is there
+    ],
+)
+def test_a_page_is_kept_without_a_mention_that_cannot_be_on_it(invented: dict[str, Any], is_kept: bool) -> None:
+    text = "One uses the Korvian Health Survey (KHS) here."
+    found = Dataset(raw_name="Korvian Health Survey", start=13, end=34, sent_start=0, sent_end=46, valid=True)
+    passage = Passage(
+        mentioned_in=text, start=0, end=46, page=1, dataset_used=True, datasets=[found, Dataset(valid=True, **invented)]
+    )
+    page = MentionPage(page=1, dataset_used=True, data_mentions=[passage])
+    document = Document(source="a", process="reasoning", pages=[page], page_status={"1": "answered"})
+    pages = PageText(source="a", file="a.pdf", sha256="0", n_pages=1, pages=[Page(page=1, text=text)])
+    usable = PageFilter(document, pages, {}, PageRules()).check(pages.pages[0])
+    if is_kept:
+        assert isinstance(usable, TrainingPage) and usable.datasets == [found]
+    else:
+        assert usable == "a valid mention was not found in the text, which may have it in other words"
 
 
 def test_a_paper_that_can_no_longer_be_read_is_left_out(project: Project) -> None:

@@ -263,8 +263,12 @@ def _expected(index: PageIndex, text: str | None, start: int, end: int, fallback
         return fallback
     before = max(0, start - CONTEXT)
     # The words on one side are enough, because headers and footers may differ.
-    for first, last in ((before, end + CONTEXT), (start, end + CONTEXT), (before, end)):
-        if around := index.locate_passage(text[first:last]):
+    contexts = ((before, end + CONTEXT), (start, end + CONTEXT), (before, end))
+    # A passage in other words is widened to a sentence, so its borders say less.
+    for (first, last), locate in (
+        (one, find) for find in (index.locate_copy, index.locate_passage) for one in contexts
+    ):
+        if around := locate(text[first:last]):
             return around.start if first == start else around.end - (min(last, len(text)) - start)
     return fallback
 

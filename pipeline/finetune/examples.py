@@ -22,12 +22,16 @@ from pipeline.review.labels import FINISHED, LabelledPage, PageLabel, apply_labe
 from pipeline.stages.extraction import ExtractedDataset, ExtractedPassage, ExtractionAnswer
 from pipeline.text.chunks import cut
 from pipeline.text.grounding import PageIndex
+from pipeline.text.names import content_words
+from pipeline.text.normalize import normalized
 from pipeline.text.tokens import count_tokens
 
 Kind = Literal["positive", "negative"]
 PIPELINE = "pipeline"
 OVERHEAD = 32  # tokens that chat formats and the block around the page add to a row
 SHORTEST_PART = 100  # tokens of the page in a row, even if the row gets longer than allowed
+# Words of many names: that they are on a page does not show that one of these names is.
+_COMMON_WORDS = {"data", "dataset", "database", "survey", "census", "study", "panel", "national", "statistic", "index"}
 _DATA_WORDS = re.compile(
     r"\b(?:data(?:sets?|bases?)?|surveys?|census(?:es)?|panel|registers?|records|statistics|samples?|questionnaires?"
     r"|respondents|interview(?:s|ed)|indicators?|household)\b",
@@ -115,12 +119,12 @@ class PageFilter:
             return "a labelled name is no longer in the text"
         valid = [dataset for dataset in labelled.datasets if dataset.valid]
         if label is None:
-            return self._problem(page, labelled.datasets) or TrainingPage(page, valid, PIPELINE)
+            return self._problem(page, labelled.datasets) or TrainingPage(page, _placed(valid), PIPELINE)
         if not complete:
             problem = self._problem(page, labelled.datasets)
             if problem == NOT_SENT:
                 return f"{NOT_SENT}, and the person who labelled it has not marked it as complete"
-            return problem or TrainingPage(page, valid, f"{PIPELINE}+person:{label.annotator}")
+            return problem or TrainingPage(page, _placed(valid), f"{PIPELINE}+person:{label.annotator}")
         if label.text_sha256 != text_hash(page):
             return "the text has changed since a person completed the page"
         return TrainingPage(page, valid, f"person:{label.annotator}")
@@ -133,13 +137,38 @@ class PageFilter:
         if any(dataset.valid is None for dataset in datasets):
             return "a mention has no verdict"
         valid = [dataset for dataset in datasets if dataset.valid]
-        if any(dataset.start is None or dataset.sent_start is None for dataset in valid):
-            return "a valid mention was not found in the text"
+        lost = [dataset for dataset in valid if not _is_placed(dataset)]
+        if lost and len(lost) == len(valid):
+            return "a valid mention was not found in the text, and the page has no other"
+        if any(_may_be_on(page.text, dataset) for dataset in lost):
+            return "a valid mention was not found in the text, which may have it in other words"
         # The model may have missed a mention. A page with a known name must not be used as a negative.
         index = PageIndex(page.text)
         if not valid and any(index.locate(name) for name in self._names):
             return "no mention was found, but a dataset name from another page occurs"
         return None
+
+
+def _is_placed(dataset: Dataset) -> bool:
+    return dataset.start is not None and dataset.sent_start is not None
+
+
+def _placed(datasets: list[Dataset]) -> list[Dataset]:
+    return [dataset for dataset in datasets if _is_placed(dataset)]
+
+
+def _may_be_on(text: str, dataset: Dataset) -> bool:
+    """Whether a mention that was not found may be on the page in other words.
+
+    Then the answer would lack it. Without its sentence, its acronym, and any word of its names, the model has invented
+    it, and the other mentions of the page can be used.
+    """
+    if dataset.sent_start is not None:
+        return True
+    names = [name for name in (dataset.raw_name, dataset.harmonized_name, dataset.acronym) if name]
+    words = {word for name in names for word in content_words(name)} - _COMMON_WORDS
+    letters = normalized(text)
+    return not words or any(word in letters for word in words)
 
 
 def examples(source: str, training_page: TrainingPage, system: str, max_tokens: int) -> tuple[list[Example], int]:
