@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import PROCESSES
 from pipeline.words import counted
 
 FORMATS = ("csv", "parquet", "jsonl", "xlsx", "html")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     made = parser(
         "Write mentions.<format>, with one row per mention, and datasets.<format>, with one row per paper and dataset, "
         "or report.html, a page with plots and every sentence, to the folder export in OUTPUT_DIR. Human labels "
@@ -52,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     help_openalex = "look up title, authors and year of the papers with a DOI in OpenAlex, where they are not known"
     made.add_argument("--openalex", action="store_true", help=help_openalex)
     options = made.parse_args(argv)
-    return guarded(lambda: _export(options))
+    return guarded(lambda: _export(options, clock))
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace, clock: Clock) -> int:
     from pipeline.config import load_config
     from pipeline.export.mentions import Filter
     from pipeline.export.run import ExportOptions, export
@@ -66,7 +67,7 @@ def _export(options: argparse.Namespace) -> int:
     folder = options.output or config.output_dir / "export"
     selection = Selection(documents=options.documents)
     wanted = ExportOptions(options.format, folder, options.stage, kept, selection, options.canonical, options.openalex)
-    exported = export(config, wanted)
+    exported = export(config, wanted, clock)
     rejected = exported.mentions - exported.valid
     print(
         f"{counted(exported.valid, 'mention')} of {counted(len(exported.datasets), 'named dataset')} in "

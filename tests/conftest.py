@@ -43,7 +43,7 @@ COMMANDS = {
     "export_mentions.py": export_mentions.main,
     "train_adapter.py": train_adapter.main,
 }
-WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py")
+WITH_CLOCK = ("run_batch.py", "retrieve_results.py", "batch_status.py", "export_mentions.py")
 
 
 def make_pdf(path: Path, pages: list[str]) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import Config
 from pipeline.errors import StageOrderError
 from pipeline.export.canonical import CanonicalNames
@@ -61,7 +62,7 @@ class Exported:
     models: set[str] = field(default_factory=set)
 
 
-def export(config: Config, options: ExportOptions) -> Exported:
+def export(config: Config, options: ExportOptions, clock: Clock = SYSTEM_CLOCK) -> Exported:
     """Write mentions.<format> and datasets.<format>, or report.html, to the folder.
 
     Goes through the documents twice, first for their names, and holds one of them in memory at a time.
@@ -88,7 +89,7 @@ def export(config: Config, options: ExportOptions) -> Exported:
             f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
         )
     exported = Exported(stage, pending=pending)
-    with OpenAlex(config, workspace.root / "openalex.jsonl") if options.openalex else nullcontext() as openalex:
+    with OpenAlex(config, workspace.root / "openalex.jsonl", clock) if options.openalex else nullcontext() as openalex:
         if openalex:
             papers = replace(papers, look_up=openalex.find)
         rows = MentionRows(stage, papers, names, model_name)
