@@ -254,19 +254,21 @@ class Recorder:
 
     def take_all(self, results: Results) -> None:
         for row in results.rows():
-            self.take(row)
+            results.matched += self.take(row)
 
-    def take(self, row: dict[str, Any]) -> None:
+    def take(self, row: dict[str, Any]) -> bool:
+        """Whether the row belongs to a request of the batch that had no outcome."""
         custom_id, outcome = self._run.provider.read_row(row)
         attempt = self._open.pop(custom_id, None) if isinstance(custom_id, str) else None
         if attempt is None:
             self._counted.ignored_rows += 1
-            return
+            return False
         self._rows += 1
         if outcome.parameter:
             self._refusals.parameters.add(outcome.parameter)
             self._refusals.messages[outcome.message or outcome.parameter] += 1
         self._record(attempt, checked(self._run, outcome, attempt.expects))
+        return True
 
     def close(self, rest: Outcome) -> None:
         """Requests without a row get the outcome `rest`."""

@@ -25,6 +25,7 @@ SAME_RESULTS = 4
 class Results:
     """The output and the error file of an ended batch. `reused`: whether one of them was on this disk before.
 
+    `matched`: rows that belong to a request of the batch, as the reader of the rows counts them.
     `keep_old`: if a file cannot be downloaded again, read the incomplete one.
     """
 
@@ -41,6 +42,7 @@ class Results:
         self._unreadable = 0
         self._gone: list[str] = []
         self.reused = False
+        self.matched = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of both files, which are downloaded if they are not here. Raises ProviderError, WorkspaceError.
@@ -91,7 +93,9 @@ class Results:
 
     def problem(self) -> str | None:
         """Why the files may lack rows, or None."""
-        if self._unreadable:
+        counts = self._info.done, self._info.failed
+        all_counted_are_here = None not in counts and self.matched >= sum(count or 0 for count in counts)
+        if self._unreadable and not all_counted_are_here:
             return f"{counted(self._unreadable, 'line')} cannot be read"
         return self.mismatch()
 
