@@ -137,6 +137,7 @@ def test_any_text_and_quotation_give_a_valid_span(text: str, quote: str) -> None
         ("Demographic and Health Surveys (DHS)", ("Demographic and\nHealth Survey (DHS)", "fuzzy")),
         ("emographic and Health Survey", ("Demographic and\nHealth Survey", "fuzzy")),
         ("Demographic and Health Survex", ("Demographic and\nHealth Survey", "fuzzy")),
+        ("Dmographic and Health Survey", ("Demographic and\nHealth Survey", "fuzzy")),
         ("Demographic0\n\n0and Health Survey", ("Demographic and\nHealth Survey", "normalized")),
     ],
 )
@@ -345,7 +346,8 @@ def test_changed_sentence_of_a_real_page_is_found_in_its_place(shared: Path, dat
     start = data.draw(st.integers(0, len(text) - 1))
     sentence = PageIndex(text).sentence(Span(start, start + 1, "exact"))
     original = text[sentence.start : sentence.end]
-    assume(len(original.split()) > 10 and original[0].isupper() and original[-1] == "." and text.count(original) == 1)
+    assume(len(original.split()) > 10 and original[0].isupper() and original[-1] == ".")
+    assume(normalized(text).count(normalized(original)) == 1)
     kind = data.draw(st.sampled_from(sorted(benchmark.KINDS_OF_CHANGES)), label="kind")
     case = benchmark.Case(text, sentence.start, sentence.end, " ".join(original.split()))
     changed = benchmark.KINDS_OF_CHANGES[kind](case, data.draw(st.randoms(use_true_random=False)), False)
