@@ -137,6 +137,7 @@ def test_any_text_and_quotation_give_a_valid_span(text: str, quote: str) -> None
         ("Demographic and Health Surveys (DHS)", ("Demographic and\nHealth Survey (DHS)", "fuzzy")),
         ("emographic and Health Survey", ("Demographic and\nHealth Survey", "fuzzy")),
         ("Demographic and Health Survex", ("Demographic and\nHealth Survey", "fuzzy")),
+        ("Dmographic and Health Survey", ("Demographic and\nHealth Survey", "fuzzy")),
         ("Demographic0\n\n0and Health Survey", ("Demographic and\nHealth Survey", "normalized")),
     ],
 )

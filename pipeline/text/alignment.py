@@ -143,17 +143,19 @@ def misspellings(quoted: str, printed: str, lenient: bool) -> int | None:
         or Levenshtein.distance(wrong, right, score_cutoff=2) > 2
     ):
         return None
-    edits = Levenshtein.editops(wrong, right)
+    edits = Levenshtein.editops(wrong, right).as_list()
     if 6 * (len(edits) - 1) > len(right) or not (wrong.isalpha() and right.isalpha()):
         return None
     if printed.isupper() or quoted.isupper():
         return len(edits) if lenient and len(wrong) == len(right) else None
     if wrong == right[1:] and quoted[0].islower() and printed[0].isupper():
         return 1  # its first letter is cut off
-    if right.startswith(wrong) or wrong.startswith(right) or any(e.tag == "replace" and not e.src_pos for e in edits):
+    if right.startswith(wrong) or wrong.startswith(right) or ("replace", 0, 0) in edits:
         return None
     tokens = count_tokens(f" {quoted}"), count_tokens(f" {printed}")
-    is_other = tokens == (1, 1) if lenient else tokens[0] == tokens[1]
+    # Few pairs of rare words differ in a letter that one of them lacks, as a misspelling often does.
+    may_be_rare = lenient or (len(edits) == 1 and edits[0][0] != "replace")
+    is_other = tokens == (1, 1) if may_be_rare else tokens[0] == tokens[1]
     return None if is_other else len(edits)
 
 
