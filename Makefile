@@ -19,7 +19,7 @@ demo: $(VENV)/local.done
 	$(BIN)/python examples/demo/run_demo.py
 
 test: $(VENV)/dev.done
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev.done $(VENV)/local.done
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pdfs
@@ -153,7 +154,9 @@ def test_interrupt_does_not_wait_for_a_slow_paper(project: Project) -> None:
     project.configure(READ_TIMEOUT_S=100)
     paper = pdfs.write(project.input / "slow.pdf", [pdfs.slow()] * 5)  # about half a minute
     command = [sys.executable, "run_batch.py", "--check", "--config", str(project.folder / "config.yaml")]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+    # A process that was started in the background ignores Ctrl-C, and so would its children.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as running:
         worker = wait_for_reader(running.pid, paper)
         running.send_signal(signal.SIGINT)
         printed = running.communicate(timeout=5)[1]
