@@ -28,6 +28,7 @@ NOT_IMPORTED = {
     "ipykernel": "runs the notebooks",
     "llmock": "a command that tests/test_providers.py starts",
     "mypy": "a command of make check",
+    "pytest-xdist": "an option of pytest in make test",
     "ruff": "a command of make check",
     "setuptools": "builds the package below",
 }

@@ -46,6 +46,7 @@ def guarded(work: Callable[[], int], after_interrupt: str = "") -> int:
         return status
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
+        _ignore_files_that_cannot_be_closed()
         return FAILED
     except BrokenPipeError:  # the program that read our output has ended
         sys.stderr.close()
@@ -53,6 +54,7 @@ def guarded(work: Callable[[], int], after_interrupt: str = "") -> int:
     except OSError as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         _discard_output()
+        _ignore_files_that_cannot_be_closed()
         return FAILED
     except KeyboardInterrupt:
         print(f"\nInterrupted. Nothing is lost: run the same command to continue.{after_interrupt}", file=sys.stderr)
@@ -89,6 +91,17 @@ def _discard_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _ignore_files_that_cannot_be_closed() -> None:
+    """On a full disk, Python tries once more to write what is left in open files, and would print each failure."""
+    usual = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, OSError):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _use_utf8() -> None:
