@@ -108,7 +108,8 @@ def _print_troubles(process: str, report: Report) -> None:
         _problem(f"the provider rejected batch {failed}. None of its requests was answered.")
     for message, count in got.refused.most_common(3):
         was = "was" if count == 1 else "were"
-        _problem(f"{counted(count, 'request')} {was} refused: {message} Fix REQUEST_PARAMS or MODEL in config.yaml.")
+        said = message.rstrip(".")
+        _problem(f"{counted(count, 'request')} {was} refused: {said}. Fix REQUEST_PARAMS or MODEL in config.yaml.")
     for problem in [*report.unreadable, *got.unknown[:SHOWN_PROBLEMS], *got.unreachable[:SHOWN_PROBLEMS]]:
         _problem(problem)
     if got.no_room:
