@@ -34,7 +34,7 @@ from pipeline.network import is_untrusted, seconds_to_wait, setup_problem, unrea
 from pipeline.notice import noticed
 from pipeline.providers.base import BatchInfo, BatchProvider, Prompt
 from pipeline.providers.openai_format import BUDGETS, ChatRequests, outcome_of
-from pipeline.providers.openai_replies import UnexpectedReplyError, with_id
+from pipeline.providers.openai_replies import UnexpectedReplyError, batch_info, count_in, with_id
 from pipeline.records import Outcome, storable
 from pipeline.workspace import Workspace
 
@@ -55,8 +55,6 @@ _TOO_FEW_TOKENS = re.compile(
     r"(?:max_(?:completion_)?tokens|output limit).*(?:reached|exceeded|too (?:low|small))", re.I
 )
 BLOCK = 1 << 20  # bytes of a download that are written at a time
-LARGEST = 10**15  # a larger count or size is an error of the server
-LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 # What the client raises if something other than the API answers: a login page, or incomplete JSON.
 UNEXPECTED_REPLY = (AttributeError, TypeError, ValueError, RecursionError, OverflowError)
 CLIENT_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")  # the client sends them in headers
@@ -240,7 +238,7 @@ class OpenAIProvider(BatchProvider):
         return info
 
     def _info(self, batch: Batch, batch_id: str | None = None) -> BatchInfo:
-        info = _info(with_id(batch, self.base_url, batch_id))
+        info = batch_info(with_id(batch, self.base_url, batch_id))
         return replace(info, message=without_key(info.message or "", self._config.openai_api_key or "") or None)
 
     def _find_created(self, file_id: str, doubt: Exception) -> BatchInfo:
@@ -285,7 +283,7 @@ class OpenAIProvider(BatchProvider):
         unknown = UnknownBatchError(f"{self.base_url} does not know file {file_id}.")
 
         def once() -> int | None:
-            return _count(self._file(file_id).bytes)
+            return count_in(self._file(file_id).bytes)
 
         return self._call(once, f"the size of {file_id}", unknown)
 
@@ -416,44 +414,8 @@ def _read_page(get_page: Callable[[], SyncCursorPage[Batch]]) -> _Page:
     page = get_page()
     if not isinstance(page.data, list):
         raise UnexpectedReplyError("the reply is not a list of batches")
-    infos = [_info(with_id(batch, "")) for batch in page.data]
+    infos = [batch_info(with_id(batch, "")) for batch in page.data]
     return infos, page.get_next_page if page.has_next_page() else None
-
-
-def _info(batch: Batch) -> BatchInfo:
-    """Some servers write statuses in upper case, and omit or null what the official API always has."""
-    counts = batch.request_counts
-    status = str(batch.status).lower()
-    problems = (batch.errors.data if batch.errors else None) or []
-    messages = (": ".join(str(part) for part in (e.code, e.message) if part) for e in problems)
-    message = "; ".join(filter(None, messages))
-    return BatchInfo(
-        id=storable(batch.id),
-        status=storable(status),
-        created=_time(batch.created_at),
-        since=_time(getattr(batch, f"{status}_at", None)) or _time(batch.created_at),
-        expires=_time(batch.expires_at),
-        total=_count(counts and counts.total),
-        done=_count(counts and counts.completed),
-        failed=_count(counts and counts.failed),
-        input_file_id=_text(batch.input_file_id),
-        output_file_id=_text(batch.output_file_id),
-        error_file_id=_text(batch.error_file_id),
-        message=storable(message) if message else None,
-    )
-
-
-def _time(value: object) -> int | None:
-    """Seconds (Unix). Some servers write dates as text; these are ignored."""
-    return int(value) if isinstance(value, int | float) and 0 < value < LATEST_TIME else None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value <= LARGEST else None
-
-
-def _text(value: object) -> str | None:
-    return storable(value) if isinstance(value, str) and value else None
 
 
 def _sentence(error: Exception, base_url: str, key: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What a reply must have before it is believed. Servers and proxies answer 200 with anything.
+"""What a reply must have before it is believed, and how a batch is read from it. Servers answer 200 with anything.
 
 The client library builds its objects from any JSON, so an error with the status 200 looks like a batch without an id.
 """
@@ -10,8 +10,14 @@ from typing import Any, TypeVar
 
 import httpx2
 import openai
+from openai.types import Batch
+
+from pipeline.providers.base import BatchInfo
+from pipeline.records import storable
 
 Reply = TypeVar("Reply")
+LARGEST = 10**15  # a larger count or size is an error of the server
+LATEST_TIME = 10**11  # seconds; a larger value is not a time in seconds
 
 _CLASSES: dict[int, type[openai.APIStatusError]] = {
     400: openai.BadRequestError,
@@ -65,3 +71,39 @@ def _status(error: Mapping[str, Any]) -> int:
     said = f"{error.get('code')} {error.get('type')}".lower()
     # Of any other error nobody knows whether the request was carried out.
     return next((status for word, status in _REFUSALS.items() if word in said), 500)
+
+
+def batch_info(batch: Batch) -> BatchInfo:
+    """Some servers write statuses in upper case, and omit or null what the official API always has."""
+    counts = batch.request_counts
+    status = str(batch.status).lower()
+    problems = (batch.errors.data if batch.errors else None) or []
+    messages = (": ".join(str(part) for part in (e.code, e.message) if part) for e in problems)
+    message = "; ".join(filter(None, messages))
+    return BatchInfo(
+        id=storable(batch.id),
+        status=storable(status),
+        created=_time(batch.created_at),
+        since=_time(getattr(batch, f"{status}_at", None)) or _time(batch.created_at),
+        expires=_time(batch.expires_at),
+        total=count_in(counts and counts.total),
+        done=count_in(counts and counts.completed),
+        failed=count_in(counts and counts.failed),
+        input_file_id=_text(batch.input_file_id),
+        output_file_id=_text(batch.output_file_id),
+        error_file_id=_text(batch.error_file_id),
+        message=storable(message) if message else None,
+    )
+
+
+def _time(value: object) -> int | None:
+    """Seconds (Unix). Some servers write dates as text; these are ignored."""
+    return int(value) if isinstance(value, int | float) and 0 < value < LATEST_TIME else None
+
+
+def count_in(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= LARGEST else None
+
+
+def _text(value: object) -> str | None:
+    return storable(value) if isinstance(value, str) and value else None
