@@ -345,6 +345,13 @@ def test_quoted_sentence_that_is_not_on_the_page_is_replaced() -> None:
     assert (nowhere.start, nowhere.datasets[0].sent) == (None, None)
 
 
+def test_name_at_one_place_is_one_mention() -> None:
+    page = extracted("Household Survey", "Household Survey", "Labour Survey", "Labour Survey")
+    names = [dataset.raw_name for dataset in page.datasets()]
+    # Names that are not on the page have no place, so nothing says that they are the same mention.
+    assert names == ["Household\nSurvey", "Labour Survey", "Labour Survey"]
+
+
 def verdicts(*rows: dict[str, object]) -> str:
     base = {"reason": "r", "valid": True, "note": None, "context": "primary", "specificity": "properly_named"}
     return json.dumps({"verdicts": [{**base, "corrections": [], **row} for row in rows]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from pydantic import field_validator, model_validator
@@ -88,13 +88,31 @@ class Extraction(Stage):
 
     def merge(self, text: PageText, page: Page, found: MentionPage | None, answers: Sequence[Answered]) -> MentionPage:
         index = PageIndex(page.text, page.language)
-        passages = [
+        passages = _without_repeats(
             passage
             for answered in answers
             for said in answered.answer.data_mentions
             for passage in _passages(index, answered.chunk, said)
-        ]
+        )
         return MentionPage(page=page.page, dataset_used=bool(passages), data_mentions=passages)
+
+
+def _without_repeats(passages: Iterable[Passage]) -> list[Passage]:
+    """Small models say the same again and again. A name at one place is one mention, and is judged once."""
+    seen: set[tuple[int, int]] = set()
+    kept = []
+    for passage in passages:
+        new = []
+        for dataset in passage.datasets:
+            if dataset.start is not None and dataset.end is not None:
+                if (dataset.start, dataset.end) in seen:
+                    continue
+                seen.add((dataset.start, dataset.end))
+            new.append(dataset)
+        if new:
+            passage.datasets = new
+            kept.append(passage)
+    return kept
 
 
 def _passages(index: PageIndex, chunk: Chunk, said: ExtractedPassage) -> Iterator[Passage]:
