@@ -1,4 +1,5 @@
-# make demo        the whole pipeline on the sample paper, without a key
+# make demo        the whole pipeline on the sample papers, without a key, in two minutes
+# make demo-replay the same with recorded answers, in ten seconds and without the models
 # make test        the tests
 # make test-slow   the tests that take minutes; they download the embedded model (0.6 GB, once)
 # make check       linting, formatting, types
@@ -13,10 +14,13 @@ BIN := $(VENV)/bin
 SOURCES := pipeline $(wildcard *.py)
 DEV_REQUIREMENTS := $(filter-out requirements-local.txt requirements-prefilter.txt requirements-training.txt, $(wildcard requirements*.txt))
 
-.PHONY: demo test test-slow check style notebook paper label-studio
+.PHONY: demo demo-replay test test-slow check style notebook papers label-studio
 
 demo: $(VENV)/local.done
 	$(BIN)/python examples/demo/run_demo.py
+
+demo-replay: $(VENV)/base.done
+	$(BIN)/python examples/demo/run_demo.py --replay
 
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -33,7 +37,7 @@ style: $(BIN)/python
 notebook: $(VENV)/dev.done
 	$(BIN)/python tools/run_notebook.py examples/batch-processing-example.ipynb
 
-paper: $(VENV)/dev.done
+papers: $(VENV)/dev.done
 	$(BIN)/python examples/papers/make_paper.py
 
 # For a slow test. Label Studio needs an environment of its own, because it requires an older openai package.
@@ -46,6 +50,10 @@ label-studio: .venv-label-studio/done
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/base.done: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
 
 $(VENV)/local.done: requirements.txt requirements-local.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --requirement requirements-local.txt

@@ -20,9 +20,9 @@ from pathlib import Path
 import pymupdf
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = pymupdf.paper_rect("a4")
-TEXT = pymupdf.Rect(76, 72, PAGE.x1 - 76, PAGE.y1 - 80)
-FOOT = pymupdf.Rect(76, PAGE.y1 - 62, PAGE.x1 - 76, PAGE.y1 - 30)
+PAGE = pymupdf.paper_rect("a5")  # short papers fill small pages
+TEXT = pymupdf.Rect(46, 44, PAGE.x1 - 46, PAGE.y1 - 50)
+FOOT = pymupdf.Rect(46, PAGE.y1 - 40, PAGE.x1 - 46, PAGE.y1 - 16)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _layout(source: str) -> bytes:
         device = writer.begin_page(PAGE)
         more = bool(story.place(TEXT)[0])
         story.draw(device)
-        foot = pymupdf.Story(f'<p style="font-family: serif; font-size: 10pt; text-align: center">{number}</p>')
+        foot = pymupdf.Story(f'<p style="font-family: serif; font-size: 8.5pt; text-align: center">{number}</p>')
         foot.place(FOOT)
         foot.draw(device)
         writer.end_page()

@@ -1,4 +1,4 @@
-"""A local server with the Batch API that replays recorded answers about the sample paper.
+"""A local server with the Batch API that replays recorded answers about the sample papers.
 
     with replaying() as server:
         ...  # OPENAI_BASE_URL=server.url, OPENAI_API_KEY=server.key
