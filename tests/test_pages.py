@@ -10,6 +10,7 @@ import pytest
 from conftest import Project
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from py3langid.langid import LanguageIdentifier
 from server import Server
 
 from pipeline.pdf.page_kinds import PageClassifier
@@ -135,6 +136,23 @@ def test_page_that_is_clearly_in_another_language_keeps_it() -> None:
 
 def test_table_of_figures_has_no_language() -> None:
     assert guess_language("12.3 45 -0.67 (1.2)\n" * 100) is None
+
+
+def test_english_pages_save_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    classified: list[str] = []
+    classify = LanguageIdentifier.classify
+
+    def counted(self: LanguageIdentifier, text: str) -> tuple[str, float]:
+        classified.append(text)
+        return classify(self, text)
+
+    monkeypatch.setattr(LanguageIdentifier, "classify", counted)
+    table = "Province Vientiane 12.1 Luang Prabang 13.2 Savannakhet 8.0 Champasak 7.7\n" * 12
+    assert [guess_language(text) for text in (PROSE * 8, PROSE, table + PROSE * 2)] == ["en"] * 3
+    assert classified == []
+    for language, sentence in SENTENCES.items():
+        assert guess_language(sentence * 20) == language
+    assert len(classified) == len(SENTENCES) - 1
 
 
 TEXTS = st.text(st.sampled_from("ab. \nÄ你🙂é!?"), max_size=400) | st.text(max_size=200)
