@@ -1,4 +1,4 @@
-"""make demo-replay: the recorded answers fit the questions that are asked now, and its output shows what the pipeline does."""
+"""make demo-replay: its recorded answers fit the questions that are asked now, and show what the stages are for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_output_shows_every_mention_and_says_that_answers_are_recorded(printed: 
     assert len(mentions) > 8
     assert all(" ".join(one.dataset.raw_name.split()) in lines for one in mentions)
     assert "recorded earlier" in printed
-    assert max(map(len, printed.splitlines())) <= 120
+    assert all(len(line) <= 110 for line in printed.splitlines() if not line.startswith("$ "))
 
 
 def test_the_answers_show_what_the_stages_are_for(printed: str, workspace: Workspace) -> None:
@@ -67,10 +67,10 @@ def test_no_name_of_the_papers_is_in_prompts_or_training_data() -> None:
     names = {mention["raw_name"] for row in gold() for mention in row["mentions"]}
     words = {word for name in names for word in re.findall(r"[A-Z][A-Za-z-]{3,}", name)} - GENERIC
     assert {"Caldreth", "Lindle", "Ferrow", "SKYHEAT-"} <= words
-    folders = ("prompts", "training")
-    texts = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".md", ".yaml", ".jsonl")]
-    for path in texts:
-        assert not [word for word in words if word in path.read_text()], path
+    training = ROOT / "training"
+    for path in (*(ROOT / "prompts").glob("*.md"), training / "sentences.yaml", *(training / "data").glob("*.jsonl")):
+        text = path.read_text()
+        assert not [word for word in words if word in text], path
 
 
 # Words of which names of datasets are made everywhere.
