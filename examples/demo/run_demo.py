@@ -141,7 +141,7 @@ def show_mistakes(rows: list[Row]) -> None:
     wrong = [name for place, name in valid.items() if not any(overlap(place, other) for other in gold)]
     print(f"\nThe models are small and make mistakes. Of {len(gold)} mentions in {GOLD.relative_to(ROOT)}:")
     print(listed("Missed or rejected: ", missed))
-    print(listed("Found, but not there: ", wrong))
+    print(listed("Accepted, but not in the file: ", wrong))
 
 
 def overlap(one: Place, other: Place) -> bool:
@@ -167,16 +167,22 @@ def one_line(text: str, width: int = WIDTH) -> str:
 
 
 def record(workspace: Workspace) -> None:
-    """Keep the result files of the models, without times and logs."""
+    """Keep the result files of the models, without times, and with the questions, for examples/replay/replay.py."""
     ANSWERS.mkdir(exist_ok=True)
     for process in PROCESSES:
-        rows = []
-        for path in sorted((workspace.root / "batches" / process).glob("*.output.jsonl")):
+        rows, questions = [], {}
+        folder = workspace.root / "batches" / process
+        for path in sorted(folder.glob("part-*.jsonl")):
+            for request in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+                questions[request["custom_id"]] = request["body"]["messages"][-1]["content"]
+        for path in sorted(folder.glob("*.output.jsonl")):
             for result in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
                 body = result["response"]["body"]
                 choice = {name: body["choices"][0][name] for name in ("message", "finish_reason")}
                 kept = {"choices": [choice], "usage": body["usage"]}
-                rows.append({"custom_id": result["custom_id"], "response": {"status_code": 200, "body": kept}})
+                response = {"status_code": 200, "body": kept}
+                row = {"custom_id": result["custom_id"], "question": questions[result["custom_id"]]}
+                rows.append(row | {"response": response})
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (ANSWERS / f"{process}.jsonl").write_text(lines, encoding="utf-8")
 
