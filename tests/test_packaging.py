@@ -34,6 +34,7 @@ NOT_IMPORTED = {
 }
 # Packages that come with another one whose versions must agree with them.
 COMES_WITH = {
+    "IPython": "ipykernel",
     "tokenizers": "transformers",
     "safetensors": "transformers",
     "unsloth": "installed as its own instructions say, on a GPU",
