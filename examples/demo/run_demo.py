@@ -123,7 +123,7 @@ def show_datasets(rows: list[Row]) -> None:
     for name, found in sorted(by_name.items(), key=lambda item: (-len(item[1]), item[0])):
         used = sum(row["used"] == "true" for row in found)
         mentions = sum(int(row["mentions"]) for row in found)
-        printed = dict.fromkeys(name for row in found for name in row["names"].split("; "))
+        printed = dict.fromkeys(variant for row in found for variant in row["names"].split("; "))
         print(f"{one_line(name, 36):37}{len(found):>8}{used:>9}{mentions:>10}  {', '.join(printed)}")
 
 
