@@ -120,14 +120,18 @@ class Project:
         return make_pdf(self.input / name, list(pages))
 
     def command(self, line: str) -> tuple[int, str]:
-        """Run e.g. `run_batch.py --process judge`; returns the exit status and the output, standard error last."""
+        """Run e.g. `run_batch.py --process judge`; returns the exit status and the output, standard error last.
+
+        Commands in the output have the --config of the project, like this one; here it is left out.
+        """
         script, *arguments = line.split()
         self._capsys.readouterr()
         clock = {"clock": self.clock} if script in WITH_CLOCK else {}
-        status = COMMANDS[script]([*arguments, "--config", str(self.folder / "config.yaml")], **clock)
+        config = str(self.folder / "config.yaml")
+        status = COMMANDS[script]([*arguments, "--config", config], **clock)
         printed = self._capsys.readouterr()
         assert "Traceback" not in printed.err
-        return status, printed.out + printed.err
+        return status, (printed.out + printed.err).replace(f".py --config {config}", ".py")
 
     def run(self, line: str, expect: int = 0) -> str:
         """Run a command that ends with the status `expect`; returns its output, standard error last."""

@@ -102,6 +102,13 @@ class LocalProvider(BatchProvider):
                 params |= adapter.card.params
         return LocalRequests(prompt, model, self._config.batch_endpoint, params, limits)
 
+    def model_name(self, process: str, model: str) -> str:
+        """As in LOCAL_MODEL: the embedded model is identified by hashes, which say nothing to a person."""
+        if self._config.local_base_url:
+            return model
+        name, adapter = Path(self._config.local_model_for(process)).name, self._adapter(process)
+        return f"{name} with the adapter {adapter.path.name}" if adapter else name
+
     def _adapter(self, process: str) -> Adapter | None:
         if self._config.local_base_url:
             return None
@@ -211,7 +218,9 @@ class LocalProvider(BatchProvider):
         with (
             self._completer(requests.parent.name) as complete,
             partial.open("ab") as file,
-            tqdm(total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests") as bar,
+            tqdm(
+                total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests", disable=None
+            ) as bar,
         ):
             started, tokens = self._clock.monotonic(), 0
             for row in _rows(waiting, complete, self._config.local_concurrency):
