@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from pipeline.workflow.run_stage import RunOptions
 
 
+FOR_A_STAGE = ("process", "dry_run", "yes", "wait", "limit", "documents", "pages", "again")  # options, besides --check
+
+
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     made = _parser()
     options = made.parse_args(argv)
     if not options.process and not options.check:
         made.error("give a stage with --process, or use --check")
+    if options.check and (senseless := [name for name in FOR_A_STAGE if getattr(options, name) not in (None, False)]):
+        made.error(f"--check lists all papers and sends nothing: leave out --{senseless[0].replace('_', '-')}")
     # With --again, the same command would open another round of questions.
     again = " Leave out --again if batch_status.py already shows the new batches." if options.again else ""
     return guarded(options, lambda output: _main(options, output, clock), again)

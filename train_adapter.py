@@ -63,8 +63,8 @@ def _train(options: argparse.Namespace, output: Output) -> int:
     from pipeline.training.run import Training
     from pipeline.training.tasks import TASKS
 
-    if options.epochs < 1 or options.rank < 1 or not 0 < options.learning_rate < 1:
-        raise InputError("--epochs and --rank must be at least 1, and --learning-rate between 0 and 1.")
+    if min(options.epochs, options.rank, options.valid_rows) < 1 or not 0 < options.learning_rate < 1:
+        raise InputError("--epochs, --rank and --valid-rows must be at least 1, and --learning-rate between 0 and 1.")
     config = load_config(options.config)
     recipe = Recipe(options.base, options.epochs, options.rank, options.learning_rate, valid_rows=options.valid_rows)
     task = TASKS[options.process]

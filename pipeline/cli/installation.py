@@ -18,6 +18,7 @@ PACKAGES = (
     "openai", "httpx2", "pydantic", "yaml", "dotenv", "pymupdf", "tqdm", "sentencex", "bpe_openai", "genai_prices",
     "filelock", "tabulate", "py3langid", "rapidfuzz", "pycountry",
 )  # fmt: skip
+SHOWN = 3  # missing packages that are named
 IS_WINDOWS = os.name == "nt"
 
 
@@ -29,8 +30,9 @@ def check_installation() -> None:
         sys.exit(f"error: {needed}: {_use_the_environment(has_python=False)}")
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        packages = ("package " if len(missing) == 1 else "packages ") + ", ".join(missing)
-        sys.exit(f"error: This Python ({sys.executable}) lacks the {packages}: {_use_the_environment(has_python=True)}")
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        lacks = f"This Python ({sys.executable}) lacks packages of this program ({', '.join(missing[:SHOWN])}{more})"
+        sys.exit(f"error: {lacks}: {_use_the_environment(has_python=True)}")
 
 
 def shell_word(path: str) -> str:
@@ -47,13 +49,14 @@ def _use_the_environment(has_python: bool) -> str:
         environment = Path(".venv")
     folder = environment / ("Scripts" if IS_WINDOWS else "bin")
     python = folder / ("python.exe" if IS_WINDOWS else "python")
+    command = f"{shell_word(str(python))} {shell_word(sys.argv[0])}"
     if python.exists() and Path(sys.prefix) != ROOT / ".venv":
-        return f"run  {shell_word(str(python))} {shell_word(sys.argv[0])}  instead."
+        return f"run  {command}  instead."
     install = f"install -r {shell_word(str(environment.with_name('requirements.txt')))}"
     if has_python and sys.prefix != sys.base_prefix:  # an environment is active, but empty
         return f"run  {shell_word(sys.executable)} -m pip {install}"
-    newest = "python3" if has_python else f"python{OLDEST_NAME}"
-    if IS_WINDOWS:
-        newest = "py" if has_python else f"py -{OLDEST_NAME}"
-    made = shell_word(str(environment))
-    return f"run  {newest} -m venv {made} && {shell_word(str(folder / 'pip'))} {install}"
+    newer = shell_word(sys.executable)
+    if not has_python:
+        newer = f"py -{OLDEST_NAME}" if IS_WINDOWS else f"python{OLDEST_NAME}"
+    venv = f"{newer} -m venv {shell_word(str(environment))}"
+    return f"run  {venv} && {shell_word(str(folder / 'pip'))} {install}  and then  {command}"

@@ -32,16 +32,22 @@ def print_status(output: Output, report: StatusReport, stages: Mapping[str, Stag
     """The batches of each stage, two lines for each, then the pages of all stages, and the next step."""
     for process in PROCESSES:
         batches = [status for status in report.batches if status.batch.process == process]
-        output.note(f"\n{process}")
-        if not batches:
-            output.note("  no batches yet")
-            continue
-        output.note(BATCH_LINE.format(*HEADERS))
+        if batches:
+            output.note(f"\n{process}")
+            output.note(BATCH_LINE.format(*HEADERS))
         for status in batches:
             output.note("\n".join(_lines(status)))
+    if not report.batches:
+        output.note("No batches have been submitted yet.")
     output.note(
         "\n" + tabulate([_stage_row(process, counts) for process, counts in stages.items()], headers=STAGE_HEADERS)
     )
+    for status in report.batches:
+        if status.batch.state == "creating":
+            output.problem(
+                f"it is unknown whether batch {status.batch.id} was submitted: run  python batch_status.py --resolve "
+                f"{status.batch.id} sent  to search for it, or give another answer (--help lists them)."
+            )
     output.report |= {
         "batches": [_data(status) for status in report.batches],
         "ready": report.ready,

@@ -73,7 +73,11 @@ class LocalProvider(BatchProvider):
         self._config, self._workspace, self._clock = config, workspace, clock
 
     def check_ready(self) -> None:
-        """Nothing is needed: weights are fetched when they are used."""
+        """The package must be there before half a gigabyte of weights is fetched, which is done when they are used."""
+        if not self._config.local_base_url:
+            from pipeline.providers.embedded import require_package
+
+            require_package()
 
     def prompt_style(self, process: str) -> PromptStyle:
         """An adapter is asked as it was trained: with its own prompt, about parts of a page. Others want examples."""
