@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser(__doc__, "Show the status of all batches and stages.", processes=None)
+    made = parser(__doc__, "Show the status of all batches and stages.")
     one = made.add_mutually_exclusive_group()
     one.add_argument("--watch", action="store_true", help="show it again every POLL_SECONDS while a batch is running")
     one.add_argument(

@@ -34,7 +34,6 @@ def _parser() -> argparse.ArgumentParser:
         __doc__,
         "Compare the mentions of each stage with gold labels: precision, recall, F1 and F0.5, with 95 % bootstrap "
         "intervals. The files evaluation.json and evaluation.html go to the folder evaluation in OUTPUT_DIR.",
-        processes=None,
     )
     help_process = "the stage whose breakdowns and errors are shown (default: the last one with answers)"
     made.add_argument("--process", choices=PROCESSES, help=help_process)

@@ -33,7 +33,6 @@ def _parser() -> argparse.ArgumentParser:
         "Write mentions.<format>, with one row per mention, and datasets.<format>, with one row per paper and dataset, "
         "or report.html, a page with plots and every sentence, to the folder export in OUTPUT_DIR. Human labels "
         "override the stages. The columns are described in docs/export.md.",
-        processes=None,
     )
     made.add_argument(
         "--format",

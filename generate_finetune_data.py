@@ -29,7 +29,6 @@ def _parser() -> argparse.ArgumentParser:
         "without it: papers without final labels give the pages that people have completed. The files "
         "train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
         "OUTPUT_DIR.",
-        processes=None,
     )
     help_format = (
         "format of each row: openai (chat messages, also for TRL), sharegpt (conversations) or alpaca (instruction, "

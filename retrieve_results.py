@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(
-        __doc__, "Download finished batches, and merge their answers into the documents.", (*PROCESSES, "all")
+        __doc__,
+        "Download finished batches, and merge their answers into the documents.",
+        "the stage; all takes every stage with open batches",
     )
     made.add_argument("--wait", action="store_true", help="wait until all batches of the stage have ended")
     made.add_argument(

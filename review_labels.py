@@ -38,7 +38,6 @@ def _parser() -> argparse.ArgumentParser:
         __doc__,
         "Let people review the dataset mentions that were found. Files go to the folder review in OUTPUT_DIR, imported "
         "labels to labels.jsonl in OUTPUT_DIR.",
-        processes=None,
         reports=False,
     )
     action = made.add_mutually_exclusive_group(required=True)

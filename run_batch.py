@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
 def _parser() -> argparse.ArgumentParser:
     made = parser(
         __doc__,
-        "Submit the questions of one stage about every page that has no answer yet.",
-        (*PROCESSES, "all"), required=False,
-    )  # fmt: skip
+        "Submit the questions of one stage about every page that has no answer yet: extraction finds dataset mentions, "
+        "judge says whether each of them is one, reasoning checks this verdict. The price is printed first.",
+        "the stage; all runs one after the other, and waits for each",
+        required=False,
+    )
     made.add_argument("--check", action="store_true", help="list the papers in the input folder; send nothing")
     made.add_argument("--dry-run", action="store_true", help="show the price; send nothing (needs no key)")
     made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages again")

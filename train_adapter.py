@@ -30,7 +30,6 @@ def _parser() -> argparse.ArgumentParser:
         "Train a LoRA adapter on the files of generate_finetune_data.py (format openai). After each epoch the model "
         "answers the rows of valid.jsonl, and the epoch with the best F1 is kept. The adapter is then measured on "
         "test.jsonl. An interrupted training goes on where it stopped.",
-        processes=None,
         reports=False,
     )
     help_process = "the stage to train for (default: extraction)"

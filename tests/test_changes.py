@@ -89,7 +89,7 @@ def test_renamed_paper_is_not_asked_again(done: Project, server: Server) -> None
 def test_removed_paper_is_in_no_total_and_no_training_data(done: Project, server: Server) -> None:
     (done.input / "a.pdf").unlink()
     assert not sent_by(done, server, ALL)
-    assert "reasoning: 2 documents\n" in done.run("retrieve_results.py --process reasoning")
+    assert " of 2 documents = " in done.run("retrieve_results.py --process reasoning")
     assert re.search(r"^extraction +2 +4 +4 +0 +0 +0$", done.run("batch_status.py"), re.MULTILINE)
     assert not sent_by(done, server, "run_batch.py --process judge --again --yes --documents reports/*") - Counter(
         judge=1

@@ -10,9 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from conftest import COMMANDS, Project
@@ -129,13 +127,20 @@ def test_optional_packages(
     assert hidden in error and f"pip install -r {requirements}" in error
 
 
-def test_a_package_that_cannot_be_imported(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = ModuleType("genai_prices")  # such as an old version, without the functions that are used
-    other.__spec__ = ModuleSpec("genai_prices", None)
-    monkeypatch.setitem(sys.modules, "genai_prices", other)
+def test_a_package_that_cannot_be_imported(project: Project) -> None:
+    """Such as an old version, without the functions that are used."""
     project.paper("a.pdf", PAGE)
-    error = one_sentence(project.run("run_batch.py --process extraction --dry-run", expect=1))
-    assert "genai_prices" in error and "pip install -r requirements.txt" in error
+    code = (
+        "import sys, types, importlib.machinery as machinery, run_batch\n"
+        "other = sys.modules['genai_prices'] = types.ModuleType('genai_prices')\n"
+        "other.__spec__ = machinery.ModuleSpec('genai_prices', None)\n"
+        "sys.exit(run_batch.main(sys.argv[1:]))"
+    )
+    config = project.folder / "config.yaml"
+    line = ("--process", "extraction", "--dry-run", "--config", str(config))
+    done = subprocess.run([sys.executable, "-c", code, *line], cwd=ROOT, capture_output=True, text=True, check=False)
+    error = one_sentence(done.stderr)
+    assert done.returncode == 1 and "genai_prices" in error and "pip install -r requirements.txt" in error
 
 
 # A folder of one's own

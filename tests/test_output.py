@@ -84,7 +84,7 @@ def test_json_of_all_stages(project: Project, server: Server) -> None:
 
     everything = report_of(project, "run_batch.py --process all")
     assert list(everything["stages"]) == ["extraction", "judge", "reasoning"]
-    assert everything["cost_usd"]["reasoning"] > 0
+    assert everything["usage"]["reasoning"]["cost_usd"] > 0
 
     exported = report_of(project, "export_mentions.py --format csv")
     assert exported["mentions"] > 0 and all(Path(file).exists() for file in exported["files"])
@@ -114,7 +114,7 @@ def test_json_of_errors_and_problems(project: Project, server: Server) -> None:
 
 def test_json_is_described() -> None:
     """docs/batches.md names every key of the reports that stand at their top level."""
-    for key in COMMON | {"documents", "pages", "stages", "batches", "cost_usd", "files", "splits", "evaluation"}:
+    for key in COMMON | {"documents", "pages", "stages", "batches", "usage", "files", "splits", "evaluation"}:
         assert f"`{key}`" in BATCHES, key
 
 

@@ -27,13 +27,14 @@ INTERRUPTED = 130
 def parser(
     script_doc: str | None,
     description: str,
-    processes: tuple[str, ...] | None = PROCESSES,
+    processes: str | None = None,
     required: bool = True,
     reports: bool = True,
 ) -> argparse.ArgumentParser:
-    """A parser with --config, --quiet, --json if the command `reports`, and, unless `processes` is None, --process.
+    """A parser with --config, --quiet, --json if the command `reports`, and --process with all stages and `all`.
 
-    The help ends with the commands in the docstring of the script.
+    `processes`: the help of --process, which is left out without it. The help of the command ends with the commands in
+    the docstring of the script.
     """
     check_installation()
     _use_utf8()
@@ -45,16 +46,17 @@ def parser(
         allow_abbrev=False,
     )
     if processes:
-        made.add_argument("--process", required=required, choices=processes, help="the stage to work on")
-    made.add_argument(
+        made.add_argument("--process", required=required, choices=(*PROCESSES, "all"), help=processes)
+    common = made.add_argument_group("settings and output")
+    common.add_argument(
         "--config", metavar="FILE",
         help="settings file; .env and relative paths are taken from its folder (default: the config.yaml beside this "
         "script)",
     )  # fmt: skip
-    made.add_argument("--quiet", action="store_true", help="print only problems and errors (same exit status)")
+    common.add_argument("--quiet", action="store_true", help="print only problems and errors (same exit status)")
     if reports:
         help_json = "print one JSON object for scripts; everything else goes to standard error (docs/batches.md)"
-        made.add_argument("--json", action="store_true", help=help_json)
+        common.add_argument("--json", action="store_true", help=help_json)
     return made
 
 

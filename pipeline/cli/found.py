@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tabulate import tabulate
+
 from pipeline.cli.output import Output
 from pipeline.processes import previous_process
 from pipeline.words import counted
@@ -40,7 +42,7 @@ def stage_data(documents: int, pages: Mapping[str, int], found: StageFindings | 
 
 def print_frequent(output: Output, found: StageFindings) -> None:
     """The datasets that most papers mention."""
-    if found.datasets:
-        output.note("most frequent datasets:")
-    for one in found.datasets[:SHOWN_DATASETS]:
-        output.note(f"  {one.name}: {counted(one.mentions, 'mention')} in {counted(one.papers, 'paper')}")
+    rows = [(one.name, f"{one.mentions:,}", f"{one.papers:,}") for one in found.datasets[:SHOWN_DATASETS]]
+    headers, alignment = ("most frequent datasets:", "mentions", "papers"), ("left", "right", "right")
+    if rows:
+        output.note(tabulate(rows, headers, tablefmt="plain", disable_numparse=True, colalign=alignment))

@@ -58,5 +58,7 @@ def _use_the_environment(has_python: bool) -> str:
     newer = shell_word(sys.executable)
     if not has_python:
         newer = f"py -{OLDEST_NAME}" if IS_WINDOWS else f"python{OLDEST_NAME}"
-    venv = f"{newer} -m venv {shell_word(str(environment))}"
-    return f"run  {venv} && {shell_word(str(folder / 'pip'))} {install}  and then  {command}"
+    then = "  and then  "
+    both = then if IS_WINDOWS else " && "  # which the PowerShell of Windows does not know
+    pip = f"{shell_word(str(folder / 'pip'))} {install}"
+    return f"run  {newer} -m venv {shell_word(str(environment))}{both}{pip}{then}{command}"

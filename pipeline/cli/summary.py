@@ -100,7 +100,7 @@ def print_costs(output: Output, session: Session) -> None:
         return
     costs = {process: usage.cost_usd for process, usage in used.items()}
     spent = dollars(session.ledger.usage.spent())
-    output.report["cost_usd"] = costs
+    output.report["usage"] = {process: usage.model_dump() for process, usage in used.items()}
     if None in costs.values():
         spent = f"at least {spent} (the price of a model is unknown: add it to PRICES in config.yaml)"
     output.note(f"cost so far: {spent} ({', '.join(f'{process} {dollars(cost)}' for process, cost in costs.items())})")
