@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,6 +74,26 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not true after {seconds} seconds")
         time.sleep(0.01)
+
+
+def on_a_terminal(folder: Path, *command: str, **variables: str) -> str:
+    """What a command prints if standard output and standard error are a terminal."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **variables}
+    with subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        printed = b""
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # Linux: the other end was closed
+                break
+            if not block:
+                break
+            printed += block
+    os.close(ours)
+    return printed.decode()
 
 
 class FastClock(Clock):

