@@ -123,6 +123,13 @@ def test_quiet_prints_problems(project: Project, server: Server) -> None:
     assert one_sentence(project.run("run_batch.py --process judge --quiet", expect=1))
 
 
+def test_a_problem_is_said_once(project: Project, server: Server) -> None:
+    server.polls_to_complete = 0
+    project.paper("a.pdf", HOUSEHOLDS)
+    (project.input / "scan.pdf").write_bytes(b"not a PDF")
+    assert project.run("run_batch.py --process all", expect=3).count("problem: scan.pdf") == 1
+
+
 # A terminal
 
 

@@ -43,8 +43,9 @@ class Output:
         self.note(f"{_coloured('Next:', BOLD, self._stream)} {command}{f'  ({remark})' if remark else ''}")
 
     def problem(self, text: str) -> None:
-        """Something that the user has to look at."""
-        self._problems.append(self._print_error("problem", YELLOW, text))
+        """Something that the user has to look at. Said once: all stages have the same papers that cannot be read."""
+        if self._commands.complete(text) not in self._problems:
+            self._problems.append(self._print_error("problem", YELLOW, text))
 
     def warning(self, text: str) -> None:
         """Something that is not an error."""

@@ -55,7 +55,11 @@ def print_status(output: Output, report: StatusReport, stages: Mapping[str, Stag
         "unsettled": report.unsettled,
         "stages": {process: stage_data(one.documents, one.pages, one.found) for process, one in stages.items()},
     }
-    found = [found_sentence(process, one.found, one.pages.total()) for process, one in stages.items() if one.found]
+    found = [
+        found_sentence(process, one.found, one.pages.total())
+        for process, one in stages.items()
+        if one.found and one.pages["answered"]
+    ]
     if found:
         output.note("\n" + "\n".join(found))
     if step and not report.unsettled:  # the row of an unsettled submission has what must be done first
