@@ -18,6 +18,7 @@ from server import Server
 from test_cli_errors import one_sentence
 from test_packaging import BASE, import_names
 
+from pipeline.cli import installation
 from pipeline.cli.installation import OLDEST, PACKAGES
 from pipeline.config import ROOT
 
@@ -100,6 +101,18 @@ def test_the_environment_beside_the_scripts_is_named(copied: Path) -> None:
     python.touch()
     done = outside(sys.executable, "-S", "run_batch.py", "--check", cwd=copied)
     assert one_sentence(done.stderr).endswith(": run  .venv/bin/python run_batch.py  instead.")
+
+
+def test_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its folders and launcher have other names, and its PowerShell does not know `&&`."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"IS_WINDOWS": True, "ROOT": tmp_path, "OLDEST": (99,)}.items():
+        monkeypatch.setattr(installation, name, value)
+    with pytest.raises(SystemExit) as end:
+        installation.check_installation()
+    sentence = str(end.value).replace("\\", "/")
+    assert "run  py -3.11 -m venv .venv  and then  .venv/Scripts/pip install -r requirements.txt  and then" in sentence
+    assert installation.shell_word("C:\\my papers") == '"C:\\my papers"'
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,10 @@ def guarded(options: argparse.Namespace, work: Callable[[Output], int], after_in
         _ignore_files_that_cannot_be_closed()
         return output.finish(FAILED)
     except ImportError as error:
-        if (error.name or "pipeline").partition(".")[0] == "pipeline":
+        if (error.name or "").partition(".")[0] == "pipeline":
             raise
-        output.error(f"The package {error.name} cannot be used ({error}): run  pip install -r requirements.txt")
+        said = " ".join(str(error).split())[:200]
+        output.error(f"A package that this program needs cannot be used ({said}): run  pip install -r requirements.txt")
         return output.finish(FAILED)
     except BrokenPipeError:  # the program that read our output has ended
         sys.stderr.close()
