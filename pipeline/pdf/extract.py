@@ -15,7 +15,7 @@ from pipeline.pdf.ocr import find_tessdata, recognised
 from pipeline.pdf.page_kinds import PageClassifier
 from pipeline.pdf.visible import CONTROL, UNREADABLE, is_picture, n_letters, shows_something, unmapped_letters
 from pipeline.records import Page
-from pipeline.text.language import LanguageGuesser
+from pipeline.text.language import guess_language
 from pipeline.text.tokens import count_tokens
 
 # Lone surrogates cannot be written as UTF-8.
@@ -92,14 +92,14 @@ class OpenPaper:
 
         With `classify`, also the kind of pages with text, and the language and the tokens of those to ask about.
         """
-        classifier, languages = PageClassifier(), LanguageGuesser()
+        classifier = PageClassifier()
         for number in range(first, self.n_pages + 1):
             page = self._page(number)
             if classify and page.text.strip():
                 kind = classifier.kind(page.text)
                 page.kind = page.kind or kind
                 if page.kind is None:
-                    page.language, page.tokens = languages.guess(page.text), count_tokens(page.text)
+                    page.language, page.tokens = guess_language(page.text), count_tokens(page.text)
             yield page
 
     def _page(self, number: int) -> Page:
