@@ -35,7 +35,7 @@ class Output:
     def note(self, text: str = "") -> None:
         """A line about what happened."""
         if not self.quiet:
-            print(self._commands.complete(text), file=self._stream)
+            print(self._commands.complete(text), file=self._stream, flush=True)  # for those who watch a log file
 
     def next(self, command: str, remark: str = "") -> None:
         """The command that helps next."""
