@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -145,6 +146,24 @@ def test_colours_and_bars_are_for_terminals(project: Project) -> None:
     assert on_a_terminal(project.folder, *check, "--quiet") == ""
     done = subprocess.run([sys.executable, *check], capture_output=True, text=True, check=True)
     assert done.stderr == "" and "\033[" not in done.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", [["--check"], ["--check", "--json"], ["--process", "judge", "--json"]])
+def test_an_output_that_cannot_be_written(project: Project, options: list[str], unbuffered: str) -> None:
+    """A full disk, or a reader that has ended, which is no error."""
+    project.paper("a.pdf", HOUSEHOLDS)
+    command = [sys.executable, "run_batch.py", *options, "--config", str(project.folder / "config.yaml")]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert "error: Cannot write the output of this command" in done.stderr
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
 # Retrieving all stages

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 
 from pipeline.cli.commands import is_script
 from pipeline.cli.installation import check_installation
@@ -70,33 +71,43 @@ def guarded(options: argparse.Namespace, work: Callable[[Output], int], after_in
 
     `after_interrupt`: what else the user should know after Ctrl-C.
     """
-    from pipeline.errors import PipelineError
-
     output = Output(options)
     try:
         with output.bars():
-            return output.finish(work(output))
+            status = _status(output, work, after_interrupt)
+        return output.finish(status)
+    except BrokenPipeError:  # the program that read our output has ended
+        _discard_output()
+        sys.stderr.close()
+        return FAILED
+    except OSError as error:
+        output.error(_sentence(error))
+        with suppress(OSError):  # the output may be what cannot be written
+            output.finish(FAILED)
+        _discard_output()
+        _ignore_files_that_cannot_be_closed()
+        return FAILED
+
+
+def _status(output: Output, work: Callable[[Output], int], after_interrupt: str) -> int:
+    """The exit status of the work. Problems with files are raised as OSError."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return work(output)
     except PipelineError as error:
         output.error(str(error))
         _ignore_files_that_cannot_be_closed()
-        return output.finish(FAILED)
+        return FAILED
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "pipeline":
             raise
         said = " ".join(str(error).split())[:200]
         output.error(f"A package that this program needs cannot be used ({said}): run  pip install -r requirements.txt")
-        return output.finish(FAILED)
-    except BrokenPipeError:  # the program that read our output has ended
-        sys.stderr.close()
         return FAILED
-    except OSError as error:
-        output.error(_sentence(error))
-        _discard_output()
-        _ignore_files_that_cannot_be_closed()
-        return output.finish(FAILED)
     except KeyboardInterrupt:
         output.interrupted(f"Interrupted. Nothing is lost: run the same command to continue.{after_interrupt}")
-        return output.finish(INTERRUPTED)
+        return INTERRUPTED
 
 
 def _sentence(error: OSError) -> str:
