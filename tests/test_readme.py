@@ -114,7 +114,7 @@ def test_commands_can_be_parsed(document: Path, monkeypatch: pytest.MonkeyPatch)
     for script, *arguments in commands_in("\n".join([blocks, *spans])):
         module = importlib.import_module(script.removesuffix(".py"))
         with monkeypatch.context() as patch:
-            patch.setattr(module, "guarded", lambda *work: 0)  # what runs after the arguments are parsed
+            patch.setattr(module, "guarded", lambda *_: 0)  # what runs after the arguments are parsed
             try:
                 assert module.main(arguments) == 0
             except SystemExit:
