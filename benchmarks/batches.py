@@ -208,10 +208,12 @@ def measure(asks: int, folder: Path, mentions: Mentions) -> dict[str, float]:
 
 
 def questions(run: StageRun) -> Iterator[DocumentQuestions]:
-    rules = AskRules.of(run.config)
+    chunking = AskRules.of(run.config).chunking
     for entry in manifest_entries(run.workspace):
         text = load_text(run.workspace, entry.source)
-        yield DocumentQuestions(entry.source, list(run.stage.asks(text, None, rules)), set(range(1, PAGES + 1)))
+        yield DocumentQuestions(
+            entry.source, list(run.stage.asks(text, text.pages, None, chunking)), set(range(1, PAGES + 1))
+        )
 
 
 def line_overhead(run: StageRun) -> int:

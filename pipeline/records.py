@@ -50,7 +50,7 @@ class Page(Record):
     `problem`: why the page could not be read. `kind`: None for a page with text to ask about; "image" for a page that
     shows only pictures, scans, or letters in codes that mean nothing. Its text is what it has besides, such as a stamp.
     `language`: ISO 639-1. `ocr`: the page was read by OCR. `unmapped`: number of letters in unknown codes, if there are
-    many.
+    many. `tokens`: of the text, if it is to be asked about; None if an older version read the page.
     """
 
     page: int
@@ -60,6 +60,7 @@ class Page(Record):
     language: str | None = None
     ocr: bool = False
     unmapped: int | None = None
+    tokens: int | None = None
 
 
 class PageText(Record):
@@ -90,7 +91,7 @@ class ManifestEntry(Record):
 
     `problem`: why the paper cannot be read (None: it can). `remark`: which part of it cannot. `kinds`: number of pages
     by kind, for pages without text to ask about, and "unreadable" ones. `kind_pages`: their numbers, such as "1, 5-7".
-    `ocr`: number of pages that were read by OCR.
+    `ocr`: number of pages that were read by OCR. `text`: the pages, if they were just read; not in the file.
     """
 
     source: str
@@ -108,6 +109,7 @@ class ManifestEntry(Record):
     ocr: int = 0
     problem: str | None = None
     remark: str | None = None
+    text: PageText | None = Field(default=None, exclude=True)
 
     @property
     def needs_ocr(self) -> bool:
@@ -276,7 +278,8 @@ class Ask:
 
     `start`, `end`: the span of the page's text that it is about. `datasets`: the datasets that it is about, as indexes
     into `MentionPage.datasets()`; empty for the first stage. `input_hash`: hash of everything on the page that the
-    question depends on, without the prompt. `content`: the user message.
+    question depends on, without the prompt. `content`: the user message, `text` the part of it that is from the page,
+    and `text_tokens` its tokens, if they are known.
     """
 
     process: str
@@ -288,6 +291,8 @@ class Ask:
     datasets: tuple[int, ...]
     input_hash: str
     content: str
+    text: str = ""
+    text_tokens: int | None = None
 
     @property
     def expects(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from conftest import Project
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from py3langid.langid import LanguageIdentifier
 from server import Server
 
 from pipeline.pdf.page_kinds import PageClassifier
 from pipeline.records import Page, PageText
 from pipeline.text.chunks import Chunking, chunks, cut
-from pipeline.text.language import decide_languages, guess_language
+from pipeline.text.language import LanguageGuesser, decide_languages
 from pipeline.text.tokens import count_tokens
 
 PROSE = (
@@ -107,14 +109,15 @@ ENGLISH_TABLES = (
 
 def languages(*texts: str) -> list[str | None]:
     """The languages of the pages of one document."""
-    pages = [Page(page=number, text=text, language=guess_language(text)) for number, text in enumerate(texts, start=1)]
+    guess = LanguageGuesser().guess
+    pages = [Page(page=number, text=text, language=guess(text)) for number, text in enumerate(texts, start=1)]
     decide_languages(pages)
     return [page.language for page in pages]
 
 
 @pytest.mark.parametrize("language", SENTENCES)
 def test_language_of_a_page(language: str) -> None:
-    assert guess_language(SENTENCES[language] * 5) == language
+    assert LanguageGuesser().guess(SENTENCES[language] * 5) == language
 
 
 def test_language_is_that_of_the_document() -> None:
@@ -134,7 +137,35 @@ def test_page_that_is_clearly_in_another_language_keeps_it() -> None:
 
 
 def test_table_of_figures_has_no_language() -> None:
-    assert guess_language("12.3 45 -0.67 (1.2)\n" * 100) is None
+    assert LanguageGuesser().guess("12.3 45 -0.67 (1.2)\n" * 100) is None
+
+
+WORDS = (
+    "the of and to in a that we is for with on as by are this from have been it was their which an at or more not than",
+    "households rice food prices farmers valley rain roads markets children school land water wages women men harvest",
+)
+
+
+def prose(seed: int) -> str:
+    return " ".join(random.Random(seed).choices(" ".join(WORDS).split(), k=400))
+
+
+def test_frequent_words_save_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first pages are classified, and pages that lack the words of the others."""
+    classified: list[str] = []
+    classify = LanguageIdentifier.classify
+
+    def counted(self: LanguageIdentifier, text: str) -> tuple[str, float]:
+        classified.append(text)
+        return classify(self, text)
+
+    monkeypatch.setattr(LanguageIdentifier, "classify", counted)
+    guess = LanguageGuesser().guess
+    assert [guess(prose(page)) for page in range(20)] == ["en"] * 20
+    assert len(classified) == 2
+    assert guess(SENTENCES["de"] * 20) == "de" and len(classified) == 3
+    # A page counts as English if a third of it is: sentences are then split by the rules for most of the document.
+    assert guess(SENTENCES["de"] * 10 + prose(21)) == "en" and len(classified) == 3
 
 
 TEXTS = st.text(st.sampled_from("ab. \nÄ你🙂é!?"), max_size=400) | st.text(max_size=200)

@@ -201,7 +201,7 @@ def ask_all(process: str, run: OlderRun, before: Document | None) -> tuple[Stage
     cost, after = StageCost(process), Document(source=run.text.source, process=process)
     for page in run.text.pages:
         found = before.page(page.page) if before else None
-        for ask in stage.page_asks(run.text, page, before, Chunking()):
+        for ask in stage.asks(run.text, [page], before, Chunking()):
             content = json.dumps(answers.get(page.page, NO_MENTION), ensure_ascii=False, separators=(",", ":"))
             cost.requests += 1
             cost.tokens_in += requests.tokens(ask)

@@ -21,9 +21,11 @@ from server import Server
 
 from pipeline.config import ROOT
 from pipeline.errors import WorkspaceError
+from pipeline.pdf.layout_text import text_of
 from pipeline.pdf.pool import WORKER_MODULE, Limits, read_paper, workers
 from pipeline.records import ManifestEntry
 from pipeline.store import load_text, manifest_entries
+from pipeline.text.tokens import count_tokens
 from pipeline.workspace import Workspace
 
 CHECK = "run_batch.py --check"
@@ -284,3 +286,56 @@ def test_pages_that_a_truncated_file_has_lost_are_not_blank(project: Project, sh
         project.run(CHECK, expect=3)
         assert manifest(project)[name].kinds["unreadable"] == lost
         assert "cannot be read (the file is damaged)" in (manifest(project)[name].remark or "")
+
+
+def test_fast_text_is_what_pymupdf_extracts(tmp_path: Path) -> None:
+    """`text_of` uses a function that is made for searching, so it must not leave anything out."""
+    lines = [
+        "first line",
+        "hyphen-",
+        "ated  two   spaces ",
+        "",
+        "\N{LATIN SMALL LIGATURE FI}eld",
+        "你好 Ж",
+        "\u00a0end",
+    ]
+    with pymupdf.open() as made:
+        for page_lines in (lines, lines[::-1], []):
+            page = made.new_page()
+            for number, line in enumerate(page_lines):
+                page.insert_text((50, 80 + 20 * number), line, fontname="china-s" if not line.isascii() else "helv")
+            page.insert_text((300, 80), "another\ncolumn-\nof text")
+        made.save(tmp_path / "a.pdf")
+    same_text(tmp_path / "a.pdf")
+
+
+def test_fast_text_of_real_papers(shared: Path) -> None:
+    papers = sorted((shared / "pdfs").glob("*.pdf"))[:8]
+    assert papers
+    for paper in papers:
+        same_text(paper)
+
+
+def same_text(paper: Path) -> None:
+    with pymupdf.open(paper) as document:
+        for page in document:
+            layout = page.get_textpage(flags=pymupdf.TEXTFLAGS_TEXT)
+            assert text_of(layout) == layout.extractText(), f"{paper.name} {page.number}"
+
+
+@pytest.mark.usefixtures("crashing_workers")
+def test_a_crash_does_not_change_the_language(project: Project) -> None:
+    """A worker decides about the languages when it has read all pages. If it has died before, its parent does."""
+    german = "Wir verwenden die Daten des Haushaltspanels,\ndas seit Jahren im ganzen Land erhoben wird.\n" * 4
+    project.paper("a.pdf", german, german, "CRASH", "42", german)
+    project.run(CHECK, expect=3)
+    pages = load_text(Workspace(project.output), "a").pages
+    assert [page.problem is None for page in pages] == [True, True, False, True, True]
+    assert [page.language for page in pages] == ["de"] * 5
+
+
+def test_reader_counts_the_tokens_of_pages_to_ask_about(project: Project) -> None:
+    project.paper("a.pdf", SENTENCE, "", "References\nBrandt, J. (1998). Wells.")
+    project.run(CHECK)
+    text, blank, references = load_text(Workspace(project.output), "a").pages
+    assert text.tokens == count_tokens(text.text) and (blank.tokens, references.tokens) == (None, None)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bpe_openai
 import pytest
 from conftest import Project
 from server import Server
@@ -27,6 +28,7 @@ from pipeline.stages.judge import Judgement
 from pipeline.stages.reasoning import Reasoned
 from pipeline.text.chunks import Chunk, Chunking, whole_page
 from pipeline.text.normalize import normalized
+from pipeline.text.tokens import count_tokens
 from pipeline.workspace import Workspace
 
 TEXT = "We use the Household\nSurvey (HS) of 2010. It is big. The Ministry helped."
@@ -208,15 +210,12 @@ def page_text(*texts: str) -> PageText:
     return PageText(source="a", file="a.pdf", sha256="0" * 64, n_pages=len(pages), pages=pages)
 
 
-WITHOUT_LIMITS = Chunking()
-
-
 def test_skipped_page_kinds_are_not_asked() -> None:
     text = page_text("We use the Household Survey.", "Writer, A. (2001). A paper.", "Chapter 1 ... 7")
     text.pages[1].kind, text.pages[2].kind = "references", "contents"
 
     def asked(skip: Collection[str]) -> list[int]:
-        return [ask.page for ask in get_stage("extraction").asks(text, None, AskRules(WITHOUT_LIMITS, skip))]
+        return [page.page for page in text.pages if get_stage("extraction").obstacle(page, None, skip) is None]
 
     assert asked(()) == [1, 2, 3]
     assert asked({"references"}) == [1, 3]
@@ -245,13 +244,13 @@ def test_question_about_datasets_contains_their_sentence(process: str) -> None:
 
 def test_question_says_what_the_context_is_for() -> None:
     text = page_text("The Labour Force Panel of", "2010 is used. We merge the", "Farm Census with it.")
-    (ask,) = [ask for ask in get_stage("extraction").asks(text, None, AskRules(Chunking(None, 12))) if ask.page == 2]
+    (ask,) = get_stage("extraction").asks(text, text.pages[1:2], None, Chunking(None, 12))
     assert "occur only there" in ABOUT_CONTEXT and "<before> and <after>" in ABOUT_CONTEXT
     assert ask.content == (
         f"{ABOUT_CONTEXT}\n<before>\nPanel of\n</before>\n<page>\n2010 is used. We merge the\n</page>\n"
         "<after>\nFarm Census\n</after>"
     )
-    (without,) = [ask for ask in get_stage("extraction").asks(text, None, AskRules(WITHOUT_LIMITS)) if ask.page == 2]
+    (without,) = get_stage("extraction").asks(text, text.pages[1:2], None, Chunking())
     assert without.content == "<page>\n2010 is used. We merge the\n</page>"
 
 
@@ -295,7 +294,7 @@ def test_input_hash_of_the_reasoning_depends_on_the_verdict_of_the_judge() -> No
 def test_judge_is_asked_about_the_datasets_of_the_extraction() -> None:
     text, found = page_text(TEXT), extracted("Household Survey", "Ministry").model_copy(update={"page": 1})
     before = Document(source="a", process="extraction", page_status={"1": "answered"}, pages=[found])
-    (ask,) = get_stage("judge").asks(text, before, AskRules(WITHOUT_LIMITS))
+    (ask,) = get_stage("judge").asks(text, text.pages, before, Chunking())
     assert (ask.page, ask.part, ask.start, ask.end, ask.datasets) == (1, 0, 0, len(TEXT), (0, 1))
     assert ask.input_hash == get_stage("judge").input_hash(about_all(found), 2)
 
@@ -593,3 +592,31 @@ def test_question_of_the_reasoning_is_the_same_for_answers_of_older_versions() -
             dataset.verdicts["judge"] = verdict
             hashes.add(stage.input_hash(about_all(page), 1))
         assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["The survey.", "\n\n  Indented\n", "表の統計", "a" * 3000, "100,000 \t 12\n\n3.5", "</page>\n<page>"]
+)
+def test_tokens_of_the_reader_are_those_of_the_question(text: str, tmp_path: Path) -> None:
+    """The sum of the tokens of the page and of the text around it may differ by one where they meet."""
+    page = page_text("Before.", text, "After.")
+    page.pages[1].tokens = count_tokens(text)
+    config = load_config(None)
+    requests = RequestBuilder.make(get_stage("extraction"), OpenAIProvider(config, Workspace(tmp_path)), config)
+    for context in (0, 20):
+        (ask,) = get_stage("extraction").asks(page, page.pages[1:2], None, Chunking(None, context))
+        assert ask.text_tokens is not None
+        exact = requests.tokens(replace(ask, text_tokens=None))
+        assert abs(requests.tokens(ask) - exact) <= 1
+
+
+def test_tokens_are_those_of_the_official_encoding() -> None:
+    encoding = bpe_openai.get_encoding("o200k_base")
+    for text in (
+        "",
+        "The Household Survey of 2010 (HS), 48,213 families",
+        "表の統計 привет \U0001f600",
+        "<|endoftext|>",
+    ):
+        assert count_tokens(text) == len(encoding.encode_ordinary(text))
+    assert count_tokens("a broken \ud800 letter") == count_tokens("a broken ? letter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from pipeline.config import Config
 from pipeline.ledger.ids import AttemptId
@@ -67,13 +67,19 @@ class RequestBuilder:
         return self.format.line(attempt.custom_id, ask.content, ask.expects, larger_budget)
 
     def tokens(self, ask: Ask) -> int:
-        """Input tokens of one request."""
-        return self._static_tokens + count_tokens(ask.content)
+        """Input tokens of one request. Where the reader has counted those of the page, only the rest is counted."""
+        if ask.text_tokens is None:
+            return self._static_tokens + count_tokens(ask.content)
+        return self._static_tokens + ask.text_tokens + _count_around(ask.content.replace(ask.text, "", 1))
 
     @cached_property
     def _static_tokens(self) -> int:
         """Tokens that all requests have in common. Loading the tokenizer takes half a second: only if needed."""
         return count_tokens(self.system) + count_tokens(canonical(self.format.answer_format)) + MESSAGE_OVERHEAD
+
+
+# In the first stage, the text around the page is the same in nearly all requests.
+_count_around = lru_cache(maxsize=16)(count_tokens)
 
 
 def canonical(value: object) -> str:

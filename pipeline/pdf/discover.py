@@ -216,10 +216,11 @@ class _Refresh:
                 pdf_title=result.title, pdf_year=result.year, remark=result.remark, n_pages=result.n_pages,
                 pages=result.pages,
             )  # fmt: skip
-            decide_languages(text.pages)
+            decide_languages(text.pages)  # changes nothing, unless the worker died before it could do so itself
             write_atomic(path, text.model_dump_json(indent=1, exclude_none=True).encode())
         entry.text_bytes = file_size(path) or 0
         _describe(entry, text)
+        entry.text = text
         return entry
 
 

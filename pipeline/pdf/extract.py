@@ -10,11 +10,13 @@ import pymupdf
 
 from pipeline.pdf.attached import document_remark
 from pipeline.pdf.doubled import Word, may_be_doubled, without_copies
+from pipeline.pdf.layout_text import text_of
 from pipeline.pdf.ocr import find_tessdata, recognised
 from pipeline.pdf.page_kinds import PageClassifier
 from pipeline.pdf.visible import CONTROL, UNREADABLE, is_picture, n_letters, shows_something, unmapped_letters
 from pipeline.records import Page
-from pipeline.text.language import guess_language
+from pipeline.text.language import LanguageGuesser
+from pipeline.text.tokens import count_tokens
 
 # Lone surrogates cannot be written as UTF-8.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -88,14 +90,16 @@ class OpenPaper:
     def pages(self, first: int = 1, classify: bool = True) -> Iterator[Page]:
         """The text of each page from number `first` on, in order. Raises MemoryError.
 
-        With `classify`, also the kind and the language of pages with text.
+        With `classify`, also the kind of pages with text, and the language and the tokens of those to ask about.
         """
-        classifier = PageClassifier()
+        classifier, languages = PageClassifier(), LanguageGuesser()
         for number in range(first, self.n_pages + 1):
             page = self._page(number)
             if classify and page.text.strip():
                 kind = classifier.kind(page.text)
-                page.kind, page.language = page.kind or kind, guess_language(page.text)
+                page.kind = page.kind or kind
+                if page.kind is None:
+                    page.language, page.tokens = languages.guess(page.text), count_tokens(page.text)
             yield page
 
     def _page(self, number: int) -> Page:
@@ -125,7 +129,7 @@ class OpenPaper:
 def _without_ocr(page: pymupdf.Page, number: int) -> Page:
     """The text of a page, with its kind if it shows something else."""
     layout = page.get_textpage(flags=pymupdf.TEXTFLAGS_TEXT)
-    raw = str(layout.extractText())
+    raw = text_of(layout)
     if may_be_doubled(raw):
         raw = without_copies(raw, [Word(*word[:5]) for word in layout.extractWORDS()])
     text, unmapped = clean(raw), unmapped_letters(raw)

@@ -28,6 +28,10 @@ _CONTENTS = re.compile(
     r"|tabelas))|contenido|sum[áa]rio|inhoud(?:sopgave)?)[^\S\n]*:?[^\S\n]*$",
     re.IGNORECASE,
 )
+# How the lines begin that the two patterns above match. They are looked for on every page, so this saves time.
+_HEADING_START = re.compile(
+    r"\n(?:[^\S\n]|[\d.])*(?:ref|r[ée]f|rif|bib|lit|wor|con|tab|lis|inh|abb|som|[íi]nd|sum)[^\n]*", re.IGNORECASE
+)
 # What a table of contents has and an index of prices has not.
 _CHAPTER = re.compile(
     r"\.[ .]{4,}|…{2}|\b(?:introduc\w+|cap[íi]tulo|anexos?|refer[eê]ncias|bibliograf[íi]a|conclus\w+|resumen|resumo"
@@ -102,7 +106,7 @@ class PageClassifier:
 
     def kind(self, text: str) -> PageKind | None:
         """The kind of the next page, or None if it is text to ask about."""
-        lines = list(_short_lines(text))
+        lines = list(_heading_lines(text))
         headings = [(start, end) for start, end, line in lines if _REFERENCES.fullmatch(line)]
         above = text[: headings[0][0]].strip() if headings else ""
         entries = text[headings[-1][1] :] if headings else text if self._in_references else None
@@ -125,14 +129,12 @@ class PageClassifier:
         return None if self._contents_end is None else _last_entry(text, self._contents_end)
 
 
-def _short_lines(text: str) -> Iterator[tuple[int, int, str]]:
-    """The start, the end and the text of lines that can be headings. Matching only them is quick."""
-    start = 0
-    for line in text.split("\n"):
-        end = start + len(line)
-        if line and len(line) <= MAX_HEADING:
-            yield start, end, line
-        start = end + 1
+def _heading_lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """The start, the end and the text of lines that can be headings of references or contents. It must be quick."""
+    for found in _HEADING_START.finditer(f"\n{text}"):
+        line = found[0][1:]
+        if len(line) <= MAX_HEADING:
+            yield found.start(), found.start() + len(line), line
 
 
 def _ends_in_references(text: str, has_heading: bool) -> bool:

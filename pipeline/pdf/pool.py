@@ -120,6 +120,8 @@ def _read_on(
                 worker.kill()
                 return _Failure(f"it needs more memory than READ_MEMORY_MB ({limits.megabytes})")
             if message.done:
+                for page, language in zip(result.pages, message.languages or (), strict=False):
+                    page.language = language
                 result.problem = message.problem
                 result.unchanged = not message.problem and not result.n_pages
                 return None

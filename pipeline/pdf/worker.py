@@ -18,6 +18,8 @@ from typing import BinaryIO
 from pipeline.pdf.extract import OpenPaper, UnreadableError
 from pipeline.pdf.worker_messages import HAS_ALARM, ReadRequest, WorkerMessage
 from pipeline.records import Page
+from pipeline.text.language import decide_languages
+from pipeline.text.tokens import count_tokens
 
 PageReader = Callable[[OpenPaper, int], Iterator[Page]]
 
@@ -31,11 +33,12 @@ def main(read_pages: PageReader = OpenPaper.pages) -> int:
         os.close(nowhere)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which ends this process
         _limit_memory(int(sys.argv[1]))
+        count_tokens("")  # loads its table, which takes half a second, before the time limit of a paper runs
         _send(channel, WorkerMessage())
         for line in sys.stdin.buffer:
             request = ReadRequest.model_validate_json(line)
             _set_alarm(request.seconds)
-            for message in _read(request, read_pages):
+            for message in replies(request, read_pages):
                 if message.done:
                     _set_alarm(0)  # before sending, so that it cannot go off during the next paper
                 elif message.page and message.page.ocr:
@@ -44,7 +47,8 @@ def main(read_pages: PageReader = OpenPaper.pages) -> int:
     return 0
 
 
-def _read(request: ReadRequest, read_pages: PageReader) -> Iterator[WorkerMessage]:
+def replies(request: ReadRequest, read_pages: PageReader = OpenPaper.pages) -> Iterator[WorkerMessage]:
+    """The messages about a paper, the last of which has `done`."""
     file = Path(request.file)
     try:
         if request.first_page == 1:
@@ -55,8 +59,13 @@ def _read(request: ReadRequest, read_pages: PageReader) -> Iterator[WorkerMessag
                 return
         with OpenPaper(file, request.password, request.ocr) as paper:
             yield WorkerMessage(n_pages=paper.n_pages, title=paper.title, year=paper.year, remark=paper.remark)
-            yield from (WorkerMessage(page=page) for page in read_pages(paper, request.first_page))
-        yield WorkerMessage(done=True)
+            pages = []
+            for page in read_pages(paper, request.first_page):
+                yield WorkerMessage(page=page)
+                pages.append(page)
+        decide_languages(pages)
+        languages = [page.language for page in pages] if request.first_page == 1 else None
+        yield WorkerMessage(done=True, languages=languages)
     except UnreadableError as problem:
         yield WorkerMessage(done=True, problem=str(problem))
     except OSError as error:

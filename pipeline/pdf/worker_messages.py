@@ -27,8 +27,9 @@ class WorkerMessage(Record):
     """One part of the reply. Each sets one of: `sha256`, `n_pages` with `title`, `year` and `remark`, `page`, and last
     `done`.
 
-    With `done`, `problem` says why the paper cannot be read, and `out_of_memory` that the page after the last one needs
-    too much memory. A message with no field set means that the worker has started.
+    With `done`, `languages` has the final language of each page, if all pages were read; `problem` says why the paper
+    cannot be read, and `out_of_memory` that the page after the last one needs too much memory. A message with no field
+    set means that the worker has started.
     """
 
     sha256: str | None = None
@@ -38,5 +39,6 @@ class WorkerMessage(Record):
     remark: str | None = None
     page: Page | None = None
     done: bool = False
+    languages: list[str | None] | None = None
     problem: str | None = None
     out_of_memory: bool = False

@@ -148,25 +148,20 @@ class Stage(ABC):
         """An accepted answer, from the text in which the ledger keeps it."""
         return self.answer_type.model_validate_json(content)
 
-    def asks(self, text: PageText, before: Document | None, rules: AskRules) -> Iterator[Ask]:
-        """The questions about all pages of a document that the previous stage has finished.
+    def asks(self, text: PageText, pages: Iterable[Page], before: Document | None, chunking: Chunking) -> Iterator[Ask]:
+        """The questions about these pages of a document, one for each chunk. The pages must have no `obstacle`.
 
         `before`: the document after the previous stage.
         """
-        for page in text.pages:
-            if self.obstacle(page, before, rules.skip) is None:
-                yield from self.page_asks(text, page, before, rules.chunking)
-
-    def page_asks(self, text: PageText, page: Page, before: Document | None, chunking: Chunking) -> Iterator[Ask]:
-        """The questions about one page, one for each chunk."""
-        found = before.page(page.page) if before else None
-        total = len(found.datasets()) if found else 0
-        for chunk in self.chunks(text, page, found, chunking):
-            input_hash = self.input_hash(chunk, total)
-            yield Ask(
-                self.process, text.source, page.page, chunk.part, chunk.start, chunk.end, chunk.places, input_hash,
-                self.content(chunk),
-            )  # fmt: skip
+        for page in pages:
+            found = before.page(page.page) if before else None
+            total = len(found.datasets()) if found else 0
+            for chunk in self.chunks(text, page, found, chunking):
+                input_hash = self.input_hash(chunk, total)
+                yield Ask(
+                    self.process, text.source, page.page, chunk.part, chunk.start, chunk.end, chunk.places, input_hash,
+                    self.content(chunk), chunk.text, chunk.tokens,
+                )  # fmt: skip
 
     def input_hash(self, chunk: Chunk, total: int) -> str:
         """Hash of everything that the question depends on, without the prompt and without rendering it.

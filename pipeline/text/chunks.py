@@ -41,6 +41,11 @@ class Chunk:
     def text(self) -> str:
         return self.page.text[self.start : self.end]
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the text, if they are known."""
+        return self.page.tokens if (self.start, self.end) == (0, len(self.page.text)) else None
+
     def about(self, datasets: Sequence[Dataset], places: Sequence[int]) -> Chunk:
         """The same chunk, with those of the page's datasets that the question is about. Raises IndexError."""
         if not places:
@@ -55,7 +60,9 @@ def whole_page(page: Page) -> Chunk:
 
 def chunks(text: PageText, page: Page, chunking: Chunking) -> list[Chunk]:
     """The chunks of a page, in order. Together they are the whole page."""
-    spans = cut(page.text, page.language, chunking.max_tokens)
+    limit = chunking.max_tokens
+    fits = limit is None or (page.tokens is not None and page.tokens <= limit)
+    spans = [(0, len(page.text))] if fits else cut(page.text, page.language, limit)
     return [chunk_at(text, page, part, span, chunking.context_chars) for part, span in enumerate(spans)]
 
 

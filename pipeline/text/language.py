@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,13 +24,51 @@ SAMPLE = 400  # characters, from the middle of a page: its head and foot are run
 MIN_LETTERS = 130  # of the sample; tables of figures have fewer, and any language may be guessed for them
 MIN_PROBABILITY = 0.5
 SAMPLES = 3  # of a page that seems to be in another language than its document; all of them must be
+# Number of frequent words that tell the language of a document, and their share of a sample. Measured on 3,482 pages:
+# 0.18 to 0.6 on 19 of 20 pages in one of the samples, up to 0.12 on pages in other languages.
+FREQUENT, MIN_FREQUENT = 40, 0.18
 FIRST_CJK = "\u2e80"  # Chinese, Japanese and Korean, which put no spaces between words, begin here
 
 
-def guess_language(text: str) -> str | None:
-    """The ISO 639-1 code, or None if the text is too short or the guess is uncertain."""
-    start = max(0, (len(text) - SAMPLE) // 2)
-    return _language_of(text[start : start + SAMPLE])
+class LanguageGuesser:
+    """Guesses the language of the pages of one document, in order.
+
+    A page with the frequent words of earlier pages is in their language. Only other pages need the slow classifier.
+    """
+
+    def __init__(self) -> None:
+        # By language: how often each word occurs on the pages so far, and the words that more than one of them has.
+        self._counts = defaultdict[str, Counter[str]](Counter)
+        self._repeated = defaultdict[str, set[str]](set)
+        self._usual: str | None = None
+        self._frequent: set[str] = set()
+
+    def guess(self, text: str) -> str | None:
+        """The ISO 639-1 code, or None if the text is too short or the guess is uncertain."""
+        start = max(0, (len(text) - SAMPLE) // 2)
+        sample = text[start : start + SAMPLE]
+        if self._usual and (self._has_frequent_words(sample) or any(map(self._has_frequent_words, _samples(text)))):
+            return self._usual
+        language = _language_of(sample)
+        if language and not self._usual:
+            self._learn(language, text)
+        return language
+
+    def _has_frequent_words(self, sample: str) -> bool:
+        words = sample.lower().split()
+        return sum(map(self._frequent.__contains__, words)) >= max(1, MIN_FREQUENT * len(words))
+
+    def _learn(self, language: str, text: str) -> None:
+        """Learn from a page, until enough words are known. What only one page has may be in another language."""
+        counts, repeated = self._counts[language], self._repeated[language]
+        words = Counter([word for word in text.lower().split() if word.isalpha()])
+        repeated |= counts.keys() & words.keys()
+        counts.update(words)
+        if len(repeated) >= FREQUENT:
+            self._usual, self._frequent = (
+                language,
+                set(sorted(repeated, key=lambda word: (-counts[word], word))[:FREQUENT]),
+            )
 
 
 def decide_languages(pages: Sequence[Page]) -> None:

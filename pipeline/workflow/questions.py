@@ -88,13 +88,14 @@ def document_questions(
     updated = updating(merger, papers)
     noted = _noted(updated, readiness)
     for entry in selection.of(noted):
-        text = load_text(session.workspace, entry.source)
+        text = entry.text or load_text(session.workspace, entry.source)
         before = merger.document(stage.previous, text) if stage.previous else None
         readiness.add_previous(before, selection)
         readiness.selected_pages += sum(selection.has_page(page.page) for page in text.pages)
-        asks = [ask for ask in stage.asks(text, before, rules) if selection.has_page(ask.page)]
         obstacles = {page.page: stage.obstacle(page, before, rules.skip) for page in text.pages}
         open_pages = {page for page, obstacle in obstacles.items() if obstacle in (None, NOT_SENT)}
+        to_ask = [page for page in text.pages if obstacles[page.page] is None and selection.has_page(page.page)]
+        asks = list(stage.asks(text, to_ask, before, rules.chunking))
         left_out: set[int] = set()
         if prefilter and stage.previous is None:
             left_out = _left_out(session.ledger, prefilter, run.process, text, open_pages)

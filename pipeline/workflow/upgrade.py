@@ -64,7 +64,7 @@ def _converted(session: Session, merger: Merger, process: str, source: str) -> l
         if recipe is None:
             continue
         chunking = Chunking(recipe.max_page_tokens, recipe.page_context_chars)
-        asks = list(stage.page_asks(text, page, before, chunking))
+        asks = list(stage.asks(text, [page], before, chunking))
         if {(ask.page, ask.part) for ask in asks} != {place for place in old if place[0] == page.page}:
             continue  # version 3 could drop single parts of a page
         for ask in asks:
