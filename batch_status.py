@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
-    options = _parser().parse_args(argv)
-    return guarded(lambda: _main(options, clock))
+    made = _parser()
+    options = made.parse_args(argv)
+    if options.watch and options.json:
+        made.error("--json prints one report: leave out --watch")
+    return guarded(options, lambda output: _main(options, output, clock))
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser("Show the status of all batches and stages.", processes=None)
+    made = parser(__doc__, "Show the status of all batches and stages.")
     one = made.add_mutually_exclusive_group()
     one.add_argument("--watch", action="store_true", help="show it again every POLL_SECONDS while a batch is running")
     one.add_argument(
@@ -50,30 +54,31 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def _main(options: argparse.Namespace, clock: Clock) -> int:
+def _main(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     from pipeline.batches import administration
     from pipeline.cli.session import open_session
 
-    with open_session(options.config, "batch_status.py", clock) as session:
+    with open_session(output, options.config, "batch_status.py", clock) as session:
         if options.cancel:
-            return _print_all(session, lambda: administration.cancel(session, options.cancel))
+            return _print_all(output, session, lambda: administration.cancel(session, options.cancel))
         if options.resolve:
-            return _print_all(session, lambda: [administration.resolve(session, *options.resolve)])
+            return _print_all(output, session, lambda: [administration.resolve(session, *options.resolve)])
         if options.clean_remote:
-            return _print_all(session, lambda: administration.clean_remote(session))
+            return _print_all(output, session, lambda: administration.clean_remote(session))
         if options.removed:
-            return _removed(session, options.removed == "delete")
-        return _watch(session) if options.watch else _show(session)[0]
+            return _removed(output, session, options.removed == "delete")
+        return _watch(output, session) if options.watch else _show(output, session)[0]
 
 
-def _print_all(session: Session, work: Callable[[], Iterable[str]]) -> int:
+def _print_all(output: Output, session: Session, work: Callable[[], Iterable[str]]) -> int:
     with session.lock():
         for sentence in work():
-            print(sentence)
+            output.report.setdefault("done", []).append(sentence)
+            output.note(sentence)
     return OK
 
 
-def _removed(session: Session, delete: bool) -> int:
+def _removed(output: Output, session: Session, delete: bool) -> int:
     from pipeline.pdf.discover import refreshed
     from pipeline.words import counted
     from pipeline.workflow.removed import delete_files, removed_papers
@@ -82,25 +87,26 @@ def _removed(session: Session, delete: bool) -> int:
         for _ in refreshed(session.workspace, session.config):
             pass
         papers = removed_papers(session.workspace)
+        output.report["removed"] = list(papers)
         for source in papers:
-            print(source)
+            output.note(source)
         if delete:
             delete_files(papers)
     verb = "deleted the results of" if delete else "there are results of"
-    print(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
+    output.note(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
     if papers and not delete:
-        print("To delete them: python batch_status.py --removed delete")
+        output.next("python batch_status.py --removed delete", "deletes them")
     return OK
 
 
-def _watch(session: Session) -> int:
+def _watch(output: Output, session: Session) -> int:
     from pipeline.workflow.notify import notify
 
     was_running = False
     while True:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not output.quiet:
             print("\033[2J\033[H", end="")  # clear the screen
-        status, running = _show(session)
+        status, running = _show(output, session)
         if not running:
             if was_running:
                 notify(session.config, "all", "No batch is running any more.")
@@ -109,7 +115,7 @@ def _watch(session: Session) -> int:
         session.clock.sleep(session.config.poll_seconds)
 
 
-def _show(session: Session) -> tuple[int, bool]:
+def _show(output: Output, session: Session) -> tuple[int, bool]:
     """(exit status, whether a batch is still running)."""
     from pipeline.batches.status import read_status
     from pipeline.cli.status_table import exit_status, print_status
@@ -118,7 +124,7 @@ def _show(session: Session) -> tuple[int, bool]:
 
     report = read_status(session)
     counts = stage_counts(session)
-    print_status(report, counts, Progress.now(session, counts).next_step(sent_nothing=True))
+    print_status(output, report, counts, Progress.now(session, counts).next_step(sent_nothing=True))
     return exit_status(report), report.running
 
 

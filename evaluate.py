@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.processes import PROCESSES
 
 if TYPE_CHECKING:
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    made = _parser()
+    options = made.parse_args(argv)
+    if not (options.gold or options.labels):
+        made.error("one of the arguments --gold and --labels is required")
+    return guarded(options, lambda output: _run(options, output))
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser(
+        __doc__,
         "Compare the mentions of each stage with gold labels: precision, recall, F1 and F0.5, with 95 % bootstrap "
         "intervals. The files evaluation.json and evaluation.html go to the folder evaluation in OUTPUT_DIR.",
-        processes=None,
     )
     help_process = "the stage whose breakdowns and errors are shown (default: the last one with answers)"
     made.add_argument("--process", choices=PROCESSES, help=help_process)
@@ -41,13 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--output-dir", type=Path, metavar="DIR", help=help_output)
     help_compare = "compare two output folders on the same gold: both tables, and the difference in F1"
     made.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help=help_compare)
-    options = made.parse_args(argv)
-    if not (options.gold or options.labels):
-        made.error("one of the arguments --gold and --labels is required")
-    return guarded(lambda: _run(options))
+    return made
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, output: Output) -> int:
     from pipeline.cli.evaluation_table import print_comparison, print_evaluation, print_rules
     from pipeline.config import load_config
     from pipeline.evaluation import (
@@ -68,17 +74,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.compare:
         first, second = options.compare
         comparison = compare_runs(Workspace(first), Workspace(second), labels, options.process)
-        print_comparison(comparison)
+        print_comparison(output, comparison)
         report, evaluations = comparison_report(comparison), [comparison.first, comparison.second]
         differences = comparison.differences
     else:
         evaluation = evaluate_run(workspace, labels, options.process)
-        print_evaluation(evaluation)
+        print_evaluation(output, evaluation)
         report, evaluations, differences = evaluation_report(evaluation), [evaluation], None
-    print_rules()
+    print_rules(output)
     write_json(report, workspace.evaluation / "evaluation.json")
     write_html(evaluations, workspace.evaluation / "evaluation.html", differences)
-    print(f"\nWritten to {workspace.evaluation}: evaluation.json, evaluation.html")
+    output.report |= {"folder": workspace.evaluation, "evaluation": report}
+    output.note(f"\nWritten to {workspace.evaluation}: evaluation.json, evaluation.html")
     return OK
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import PROCESSES
 from pipeline.words import counted
@@ -22,11 +23,16 @@ FORMATS = ("csv", "parquet", "jsonl", "xlsx", "html")
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
+    options = _parser().parse_args(argv)
+    return guarded(options, lambda output: _export(options, output, clock))
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser(
+        __doc__,
         "Write mentions.<format>, with one row per mention, and datasets.<format>, with one row per paper and dataset, "
         "or report.html, a page with plots and every sentence, to the folder export in OUTPUT_DIR. Human labels "
         "override the stages. The columns are described in docs/export.md.",
-        processes=None,
     )
     made.add_argument(
         "--format",
@@ -52,11 +58,10 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     made.add_argument("--canonical", type=Path, metavar="FILE", help=help_canonical)
     help_openalex = "look up title, authors and year of the papers with a DOI in OpenAlex, where they are not known"
     made.add_argument("--openalex", action="store_true", help=help_openalex)
-    options = made.parse_args(argv)
-    return guarded(lambda: _export(options, clock))
+    return made
 
 
-def _export(options: argparse.Namespace, clock: Clock) -> int:
+def _export(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     from pipeline.config import load_config
     from pipeline.export.mentions import Filter
     from pipeline.export.run import ExportOptions, export
@@ -69,16 +74,26 @@ def _export(options: argparse.Namespace, clock: Clock) -> int:
     wanted = ExportOptions(options.format, folder, options.stage, kept, selection, options.canonical, options.openalex)
     exported = export(config, wanted, clock)
     rejected = exported.mentions - exported.valid
-    print(
+    output.report |= {
+        "stage": exported.stage,
+        "files": exported.files,
+        "documents": exported.documents,
+        "documents_with_mentions": exported.papers,
+        "mentions": exported.valid,
+        "rejected": rejected,
+        "datasets": len(exported.datasets),
+        "pending_pages": exported.pending,
+    }
+    output.note(
         f"{counted(exported.valid, 'mention')} of {counted(len(exported.datasets), 'named dataset')} in "
         f"{exported.papers:,} of {counted(exported.documents, 'paper')} after {exported.stage}, and "
         f"{counted(rejected, 'rejected mention')}"
     )
     for path in exported.files:
-        print(f"Written to {path}")
+        output.note(f"Written to {path}")
     if exported.pending:
         pages = counted(exported.pending, "page")
-        print(f"Next: python run_batch.py --process all  (waits for the answers about {pages})")
+        output.next("python run_batch.py --process all", f"waits for the answers about {pages}")
     return OK
 
 

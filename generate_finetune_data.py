@@ -11,17 +11,24 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.finetune import FORMATS
 from pipeline.words import counted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    generate = _generate_judge if options.process == "judge" else _generate
+    return guarded(options, lambda output: generate(options, output))
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser(
+        __doc__,
         "Write training data for fine-tuning from the final labels. Human labels override the pipeline, and are enough "
         "without it: papers without final labels give the pages that people have completed. The files "
         "train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
         "OUTPUT_DIR.",
-        processes=None,
     )
     help_format = (
         "format of each row: openai (chat messages, also for TRL), sharegpt (conversations) or alpaca (instruction, "
@@ -35,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "its rows go to finetune/judge (default: extraction)"
     )
     made.add_argument("--process", choices=("extraction", "judge"), default="extraction", help=help_process)
-    options = made.parse_args(argv)
-    return guarded(lambda: _generate_judge(options) if options.process == "judge" else _generate(options))
+    return made
 
 
-def _generate(options: argparse.Namespace) -> int:
+def _generate(options: argparse.Namespace, output: Output) -> int:
+    from pipeline.cli.split_table import print_splits
     from pipeline.config import SPLITS, load_config
     from pipeline.finetune.generate import generate
     from pipeline.workspace import Workspace
@@ -48,42 +55,54 @@ def _generate(options: argparse.Namespace) -> int:
     workspace = Workspace(config.output_dir)
     generated = generate(config, workspace, options.format, options.only_reviewed)
     card = generated.card
-    for split in SPLITS:
-        positive, negative = card.rows[split, "positive"], card.rows[split, "negative"]
-        print(
-            f"{split}: {counted(generated.documents.counts[split], 'document')}, "
-            f"{positive:,} positive and {counted(negative, 'negative row')}"
-        )
+    counts: dict[str, dict[str, int]] = {
+        split: {
+            "documents": generated.documents.counts[split],
+            "positive_rows": card.rows[split, "positive"],
+            "negative_rows": card.rows[split, "negative"],
+        }
+        for split in SPLITS
+    }
+    print_splits(output, counts)
+    output.report |= {"folder": workspace.finetune, "left_out": card.left_out}
     if card.without_final_labels:
         number = counted(card.without_final_labels, "document")
-        print(f"without final labels: {number} (only pages that a person has completed are used)")
+        output.note(f"without final labels: {number} (only pages that a person has completed are used)")
     for reason, count in sorted(card.left_out.items()):
-        print(f"left out: {counted(count, 'page')} ({reason})")
+        output.note(f"left out: {counted(count, 'page')} ({reason})")
     if parts := card.left_out_parts:
-        print(f"left out: {counted(parts, 'part')} without a mention, of long pages with mentions")
+        output.note(f"left out: {counted(parts, 'part')} without a mention, of long pages with mentions")
     if not (card.rows["train", "positive"] or card.rows["train", "negative"]):
-        print(f"note: {generated.documents.why_train_is_empty()}")
-    print(f"Written to {workspace.finetune}")
+        output.warning(generated.documents.why_train_is_empty())
+    output.note(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
-        print("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
+        output.note("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
     return OK
 
 
-def _generate_judge(options: argparse.Namespace) -> int:
+def _generate_judge(options: argparse.Namespace, output: Output) -> int:
+    from pipeline.cli.split_table import print_splits
     from pipeline.config import SPLITS, load_config
     from pipeline.finetune.generate_judge import generate_judge
     from pipeline.workspace import Workspace
 
     config = load_config(options.config)
     generated = generate_judge(config, Workspace(config.output_dir), options.format, options.only_reviewed)
-    for split in SPLITS:
-        valid, invalid = generated.verdicts[split, True], generated.verdicts[split, False]
-        print(f"{split}: {counted(generated.rows[split], 'row')}, {valid:,} valid and {invalid:,} invalid mentions")
+    counts: dict[str, dict[str, int]] = {
+        split: {
+            "rows": generated.rows[split],
+            "valid_mentions": generated.verdicts[split, True],
+            "invalid_mentions": generated.verdicts[split, False],
+        }
+        for split in SPLITS
+    }
+    print_splits(output, counts)
+    output.report |= {"folder": generated.folder, "left_out": generated.left_out}
     for reason, count in sorted(generated.left_out.items()):
-        print(f"left out: {counted(count, 'page')} ({reason})")
+        output.note(f"left out: {counted(count, 'page')} ({reason})")
     if not generated.rows["train"]:
-        print(f"note: {generated.documents.why_train_is_empty()}")
-    print(f"Written to {generated.folder}")
+        output.warning(generated.documents.why_train_is_empty())
+    output.note(f"Written to {generated.folder}")
     return OK
 
 

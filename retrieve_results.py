@@ -1,6 +1,7 @@
 """Download finished batches of a stage and merge their answers, one file per document.
 
 python retrieve_results.py --process extraction
+python retrieve_results.py --process all
 python retrieve_results.py --process judge --wait
 python retrieve_results.py --process judge --results answers.jsonl
 """
@@ -10,35 +11,61 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import guarded, parser
+from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
+from pipeline.processes import PROCESSES
+
+if TYPE_CHECKING:
+    from pipeline.batches.session import Session
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
-    made = parser("Download and merge finished batches.")
+    made = _parser()
+    options = made.parse_args(argv)
+    if options.results and options.process == "all":
+        made.error("--results are of one stage: give it with --process")
+    return guarded(options, lambda output: _main(options, output, clock))
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser(
+        __doc__,
+        "Download finished batches, and merge their answers into the documents.",
+        "the stage; all takes every stage with open batches",
+    )
     made.add_argument("--wait", action="store_true", help="wait until all batches of the stage have ended")
     made.add_argument(
         "--results", nargs="+", metavar="FILE",
         help="import result files produced elsewhere, or batch ids, whose results are downloaded",
     )  # fmt: skip
-    options = made.parse_args(argv)
-    return guarded(lambda: _main(options, clock))
+    return made
 
 
-def _main(options: argparse.Namespace, clock: Clock) -> int:
-    from pipeline.cli import summary
+def _main(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     from pipeline.cli.session import open_session
+    from pipeline.workflow.next_step import open_stages
+
+    with open_session(output, options.config, f"retrieve_results.py --process {options.process}", clock) as session:
+        if options.process != "all":
+            return _stage(output, session, options.process, options)
+        # If nothing is open, the first stage says what was collected, and what is next.
+        stages = [process for process in PROCESSES if process in open_stages(session)] or [PROCESSES[0]]
+        return max(_stage(output, session, process, options, process == stages[-1]) for process in stages)
+
+
+def _stage(output: Output, session: Session, process: str, options: argparse.Namespace, show_next: bool = True) -> int:
+    from pipeline.cli import summary
     from pipeline.workflow.retrieve import retrieve, retrieve_all, retrieve_from
 
-    process = options.process
-    with open_session(options.config, f"retrieve_results.py --process {process}", clock) as session:
-        if options.results:
-            report = retrieve_from(session, process, options.results)
-        else:
-            report = (retrieve_all if options.wait else retrieve)(session, process)
-        summary.print_problems(report.merged)
-        summary.print_retrieved(process, report, session)
+    if options.results:
+        report = retrieve_from(session, process, options.results)
+    else:
+        report = (retrieve_all if options.wait else retrieve)(session, process)
+    summary.print_problems(output, report.merged)
+    summary.print_retrieved(output, process, report, session, show_next)
     return summary.exit_status(report)
 
 

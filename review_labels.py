@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.words import counted
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ GOLD_ANNOTATOR = "gold"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    return guarded(options, lambda output: _run(options, output))
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser(
+        __doc__,
         "Let people review the dataset mentions that were found. Files go to the folder review in OUTPUT_DIR, imported "
         "labels to labels.jsonl in OUTPUT_DIR.",
-        processes=None,
+        reports=False,
     )
     action = made.add_mutually_exclusive_group(required=True)
     help_html = "write review.html, a page for reviewing in the browser without a server or network"
@@ -69,26 +76,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         "same id or file name)"
     )
     made.add_argument("--documents-map", type=Path, metavar="FILE", help=help_map)
-    options = made.parse_args(argv)
-    return guarded(lambda: _run(options))
+    return made
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, output: Output) -> int:
     from pipeline.config import load_config
     from pipeline.selection import Selection
     from pipeline.workspace import Workspace
 
     if options.agreement:
-        return _agreement(*options.agreement)
+        return _agreement(output, *options.agreement)
     config = load_config(options.config)
     if options.labels:
-        return _import(options, Workspace(config.output_dir))
+        return _import(options, output, Workspace(config.output_dir))
     selection = Selection(options.limit, options.documents)
     write = _html if options.html else _export
-    return write(config, selection, options.all_pages)
+    return write(config, output, selection, options.all_pages)
 
 
-def _html(config: Config, selection: Selection, all_pages: bool) -> int:
+def _html(config: Config, output: Output, selection: Selection, all_pages: bool) -> int:
     from pipeline.export.naming import canonical_names
     from pipeline.review.html import write_html
     from pipeline.review.review_pages import review_pages
@@ -98,12 +104,14 @@ def _html(config: Config, selection: Selection, all_pages: bool) -> int:
     path = workspace.review / "review.html"
     pages = review_pages(workspace, selection, all_pages, canonical_names(config, selection))
     count = write_html(pages, path)
-    print(f"{counted(count, 'page')} written to {path}")
-    print("Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE")
+    output.note(f"{counted(count, 'page')} written to {path}")
+    output.note(
+        "Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE"
+    )
     return OK
 
 
-def _export(config: Config, selection: Selection, all_pages: bool) -> int:
+def _export(config: Config, output: Output, selection: Selection, all_pages: bool) -> int:
     from pipeline.files import write_atomic
     from pipeline.review.label_studio import labelling_config, write_tasks
     from pipeline.review.review_pages import review_pages
@@ -113,12 +121,14 @@ def _export(config: Config, selection: Selection, all_pages: bool) -> int:
     tasks, interface = workspace.review / "label-studio.json", workspace.review / "label-studio.xml"
     count = write_tasks(review_pages(workspace, selection, all_pages), tasks)
     write_atomic(interface, labelling_config().encode())
-    print(f"{counted(count, 'task')} written to {tasks}")
-    print(f"Next: create a Label Studio project with the labelling interface in {interface}, and import the tasks")
+    output.note(f"{counted(count, 'task')} written to {tasks}")
+    output.note(
+        f"Next: create a Label Studio project with the labelling interface in {interface}, and import the tasks"
+    )
     return OK
 
 
-def _import(options: argparse.Namespace, workspace: Workspace) -> int:
+def _import(options: argparse.Namespace, output: Output, workspace: Workspace) -> int:
     from pipeline.errors import LabelError
     from pipeline.evaluation import is_gold
     from pipeline.review.importing import read_labels
@@ -126,7 +136,7 @@ def _import(options: argparse.Namespace, workspace: Workspace) -> int:
 
     path = options.labels
     if is_gold(path):
-        return _import_gold(options, workspace)
+        return _import_gold(options, output, workspace)
     if options.annotator or options.documents_map:
         raise LabelError(
             f"{path} is no file of gold labels, and names its annotators and documents: leave out --annotator and "
@@ -135,15 +145,15 @@ def _import(options: argparse.Namespace, workspace: Workspace) -> int:
     read = read_labels(path, workspace.review / "label-studio.json")
     added = add_labels(read.labels, workspace)
     mentions = sum(len(label.mentions) for label in read.labels)
-    print(f"{path}: labels of {counted(len(read.labels), 'page')} with {counted(mentions, 'mention')}")
+    output.note(f"{path}: labels of {counted(len(read.labels), 'page')} with {counted(mentions, 'mention')}")
     for note in read.notes:
-        print(f"note: {note}")
-    print(f"{workspace.labels}: {added}")
-    print("Next: python generate_finetune_data.py")
+        output.note(f"note: {note}")
+    output.note(f"{workspace.labels}: {added}")
+    output.next("python generate_finetune_data.py")
     return OK
 
 
-def _import_gold(options: argparse.Namespace, workspace: Workspace) -> int:
+def _import_gold(options: argparse.Namespace, output: Output, workspace: Workspace) -> int:
     from pipeline.cli.gold_summary import print_imported_gold
     from pipeline.evaluation import import_gold, load_gold, read_documents_map
     from pipeline.records import storable
@@ -151,13 +161,13 @@ def _import_gold(options: argparse.Namespace, workspace: Workspace) -> int:
     gold = load_gold(options.labels)
     documents_map = read_documents_map(options.documents_map) if options.documents_map else {}
     imported = import_gold(gold, workspace, storable(options.annotator or GOLD_ANNOTATOR), documents_map)
-    print_imported_gold(gold, imported)
-    print(f"{workspace.labels}: {imported.added}")
-    print("Next: python generate_finetune_data.py")
+    print_imported_gold(output, gold, imported)
+    output.note(f"{workspace.labels}: {imported.added}")
+    output.next("python generate_finetune_data.py")
     return OK
 
 
-def _agreement(one: Path, other: Path) -> int:
+def _agreement(output: Output, one: Path, other: Path) -> int:
     from tabulate import tabulate
 
     from pipeline.review.agreement import agreement
@@ -167,18 +177,18 @@ def _agreement(one: Path, other: Path) -> int:
     found = agreement(*(file.labels for file in files))
     for path, file in zip((one, other), files, strict=True):
         for note in file.notes:
-            print(f"note: {path}: {note}")
-    print(f"{counted(found.pages, 'page was', 'pages were')} labelled by both annotators")
+            output.note(f"note: {path}: {note}")
+    output.note(f"{counted(found.pages, 'page was', 'pages were')} labelled by both annotators")
     if found.different_texts:
         pages = counted(found.different_texts, "more page was", "more pages were")
-        print(f"{pages} labelled by both, but on different versions of the text, and not compared")
+        output.note(f"{pages} labelled by both, but on different versions of the text, and not compared")
     rows = [
         (name, count, f"{100 * same:.1f} %", "-" if kappa is None else f"{kappa:.2f}")
         for name, count, same, kappa in found.rows()
     ]
-    print(tabulate(rows, headers=("field", "mentions", "agreement", "kappa"), disable_numparse=True))
+    output.note(tabulate(rows, headers=("field", "mentions", "agreement", "kappa"), disable_numparse=True))
     for line in found.disagreements:
-        print(line)
+        output.note(line)
     return OK
 
 

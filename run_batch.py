@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import OK, guarded, parser, print_warning
+from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import FINAL, PROCESSES
 
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
     from pipeline.workflow.run_stage import RunOptions
 
 
+FOR_A_STAGE = ("process", "dry_run", "yes", "wait", "limit", "documents", "pages", "again")  # options, besides --check
+
+
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     made = _parser()
     options = made.parse_args(argv)
     if not options.process and not options.check:
         made.error("give a stage with --process, or use --check")
+    if options.check and (senseless := [name for name in FOR_A_STAGE if getattr(options, name) not in (None, False)]):
+        made.error(f"--check lists all papers and sends nothing: leave out --{senseless[0].replace('_', '-')}")
     # With --again, the same command would open another round of questions.
     again = " Leave out --again if batch_status.py already shows the new batches." if options.again else ""
-    return guarded(lambda: _main(options, clock), again)
+    return guarded(options, lambda output: _main(options, output, clock), again)
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(
-        "Submit the questions of one stage about every page that has no answer yet.",
-        (*PROCESSES, "all"), required=False,
-    )  # fmt: skip
+        __doc__,
+        "Submit the questions of one stage about every page that has no answer yet: extraction finds dataset mentions, "
+        "judge says whether each of them is one, reasoning checks this verdict. The price is printed first.",
+        "the stage; all runs one after the other, and waits for each",
+        required=False,
+    )
     made.add_argument("--check", action="store_true", help="list the papers in the input folder; send nothing")
     made.add_argument("--dry-run", action="store_true", help="show the price; send nothing (needs no key)")
     made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages again")
@@ -52,58 +61,62 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def _main(options: argparse.Namespace, clock: Clock) -> int:
+def _main(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     from pipeline.cli.quote import print_quote
     from pipeline.cli.session import open_session
     from pipeline.selection import Selection, parse_pages
     from pipeline.workflow.run_stage import RunOptions
 
     if options.check:
-        with open_session(options.config, "run_batch.py --check", clock) as session:
-            return _check(session)
+        with open_session(output, options.config, "run_batch.py --check", clock) as session:
+            return _check(output, session)
     pages = parse_pages(options.pages) if options.pages else None
     selection = Selection(options.limit, options.documents, pages)
-    run_options = RunOptions(print_quote, print_warning, selection, options.yes, options.dry_run, options.again)
-    with open_session(options.config, f"run_batch.py --process {options.process}", clock) as session:
+    run_options = RunOptions(
+        lambda quote: print_quote(output, quote), output.warning, selection, options.yes, options.dry_run, options.again
+    )
+    with open_session(output, options.config, f"run_batch.py --process {options.process}", clock) as session:
         if options.process != "all":
-            return _stage(session, options.process, run_options, options.wait)[0]
-        return _price_all(session, run_options) if options.dry_run else _run_all(session, run_options)
+            return _stage(output, session, options.process, run_options, options.wait)[0]
+        return _price_all(output, session, run_options) if options.dry_run else _run_all(output, session, run_options)
 
 
-def _check(session: Session) -> int:
+def _check(output: Output, session: Session) -> int:
     from pipeline.cli.check_table import print_papers, print_totals
     from pipeline.workflow.check import InputTotals, check_input
 
     totals = InputTotals()
-    print_papers(check_input(session, totals))
-    return print_totals(totals)
+    print_papers(output, check_input(session, totals))
+    return print_totals(output, totals)
 
 
-def _price_all(session: Session, options: RunOptions) -> int:
+def _price_all(output: Output, session: Session, options: RunOptions) -> int:
     """The price of every stage that can be priced: the stage before it must have answered."""
     from pipeline.errors import StageOrderError
 
     worst = OK
     for process in PROCESSES:
         try:
-            worst = max(worst, _stage(session, process, options, wait=False)[0])
+            worst = max(worst, _stage(output, session, process, options, wait=False)[0])
         except StageOrderError as reason:
-            print(f"{process}: no price yet. {reason}")
+            output.note(f"{process}: no price yet. {reason}")
     return worst
 
 
-def _run_all(session: Session, options: RunOptions) -> int:
+def _run_all(output: Output, session: Session, options: RunOptions) -> int:
     """All stages, one after the other, until one needs the user."""
     worst = OK
     for process in PROCESSES:
-        status, must_stop = _stage(session, process, options, wait=True, show_next=process == FINAL)
+        status, must_stop = _stage(output, session, process, options, wait=True, show_next=process == FINAL)
         worst = max(worst, status)
         if must_stop:
             break
     return worst
 
 
-def _stage(session: Session, process: str, options: RunOptions, wait: bool, show_next: bool = True) -> tuple[int, bool]:
+def _stage(
+    output: Output, session: Session, process: str, options: RunOptions, wait: bool, show_next: bool = True
+) -> tuple[int, bool]:
     """(exit status, whether the stages after it should not be started)."""
     from pipeline.cli import summary
     from pipeline.workflow.retrieve import run_and_wait
@@ -111,13 +124,13 @@ def _stage(session: Session, process: str, options: RunOptions, wait: bool, show
 
     wait = wait and not options.dry_run
     report = (run_and_wait if wait else run_stage)(session, process, options)
-    summary.print_problems(report.merged)
+    summary.print_problems(output, report.merged)
     if options.dry_run:
-        print("Dry run: nothing was sent.")
+        output.note("Dry run: nothing was sent.")
     elif wait:
-        summary.print_retrieved(process, report, session, show_next)
+        summary.print_retrieved(output, process, report, session, show_next)
     else:
-        summary.print_submitted(process, report, session)
+        summary.print_submitted(output, process, report, session)
     return summary.exit_status(report), report.must_stop
 
 

@@ -13,17 +13,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.output import Output
 
 # In OUTPUT_DIR: the training data, and the adapter.
 DEFAULT_FOLDERS = {"extraction": ("finetune", "adapter"), "judge": ("finetune/judge", "judge_adapter")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    return guarded(options, lambda output: _train(options, output))
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser(
+        __doc__,
         "Train a LoRA adapter on the files of generate_finetune_data.py (format openai). After each epoch the model "
         "answers the rows of valid.jsonl, and the epoch with the best F1 is kept. The adapter is then measured on "
         "test.jsonl. An interrupted training goes on where it stopped.",
-        processes=None,
+        reports=False,
     )
     help_process = "the stage to train for (default: extraction)"
     made.add_argument("--process", choices=("extraction", "judge"), default="extraction", help=help_process)
@@ -43,11 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--start-from", type=Path, metavar="DIR", help=help_start)
     help_rows = "rows of valid.jsonl that are answered after each epoch (default: 120)"
     made.add_argument("--valid-rows", type=int, default=120, metavar="N", help=help_rows)
-    options = made.parse_args(argv)
-    return guarded(lambda: _train(options))
+    return made
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace, output: Output) -> int:
     from pipeline.config import load_config
     from pipeline.errors import InputError
     from pipeline.training.recipe import Recipe, require_packages
@@ -56,24 +62,24 @@ def _train(options: argparse.Namespace) -> int:
     from pipeline.training.run import Training
     from pipeline.training.tasks import TASKS
 
-    if options.epochs < 1 or options.rank < 1 or not 0 < options.learning_rate < 1:
-        raise InputError("--epochs and --rank must be at least 1, and --learning-rate between 0 and 1.")
+    if min(options.epochs, options.rank, options.valid_rows) < 1 or not 0 < options.learning_rate < 1:
+        raise InputError("--epochs, --rank and --valid-rows must be at least 1, and --learning-rate between 0 and 1.")
     config = load_config(options.config)
     recipe = Recipe(options.base, options.epochs, options.rank, options.learning_rate, valid_rows=options.valid_rows)
     task = TASKS[options.process]
-    data, output = DEFAULT_FOLDERS[options.process]
-    training = Training(
-        config, task, recipe, options.data or config.output_dir / data, options.output or config.output_dir / output
-    )
-    print(training.description, flush=True)
+    data, adapter = (config.output_dir / folder for folder in DEFAULT_FOLDERS[options.process])
+    training = Training(config, task, recipe, options.data or data, options.output or adapter, output.note)
+    output.note(training.description)
     best = training.run(options.start_from)
-    print(f"Epoch {best.epoch} is kept: {best.score}")
+    output.note(f"Epoch {best.epoch} is kept: {best.score}")
     if best.test.rows:
-        print(f"On the rows of test.jsonl: {best.test}")
+        output.note(f"On the rows of test.jsonl: {best.test}")
     if best.finds_nothing:
         raise InputError(task.if_always_nothing)
-    print(f"Written to {training.adapter}")
-    print(f"Next: set LOCAL_ADAPTER to {training.adapter}, and '{task.process}: {options.base}' under LOCAL_MODEL")
+    output.note(f"Written to {training.adapter}")
+    output.note(
+        f"Next: set LOCAL_ADAPTER to {training.adapter}, and '{task.process}: {options.base}' under LOCAL_MODEL"
+    )
     return OK
 
 

@@ -36,6 +36,7 @@ from pipeline.selection import Selection  # noqa: E402
 from pipeline.workflow.questions import Readiness, document_questions  # noqa: E402
 
 REPLAYING = "benchmarks.replaying_reader"
+NO_DASHBOARD = {"dashboard": False}
 
 
 def run(config: Config, folder: Path) -> float:
@@ -66,13 +67,27 @@ def record(papers: Sequence[Path], copies: int, folder: Path) -> None:
 
 @contextmanager
 def cluster(workers_on_this_machine: int) -> Iterator[str]:
-    """A Dask cluster with processes on this machine. Gives its address."""
-    from distributed import LocalCluster
+    """A Dask cluster of processes on this machine that replay. Gives its address."""
+    from distributed import Client
+    from distributed.deploy.subprocess import SubprocessCluster  # the scheduler is in a process of its own
 
-    with LocalCluster(
-        n_workers=workers_on_this_machine, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as made:
+    with (
+        SubprocessCluster(
+            n_workers=workers_on_this_machine, threads_per_worker=1, scheduler_kwargs=NO_DASHBOARD
+        ) as made,
+        Client(made) as client,
+    ):
+        client.wait_for_workers(workers_on_this_machine, timeout=60)
+        client.run(_replay)
         yield made.scheduler_address
+
+
+def _replay() -> None:
+    """Runs on each Dask worker, in whose process `workers` is another object."""
+    from benchmarks.replaying_reader import __name__ as module
+    from pipeline.pdf import pool
+
+    pool.workers.restart(module)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             rate = run(replayed.model_copy(update={"read_processes": readers}), folder)
             rows.append(["processes", readers, f"{rate:,.0f}", f"{rate / one_reader:.1f}"])
             if options.dask:
-                os.environ["READER_MODULE"] = REPLAYING
                 with cluster(readers) as address:
                     rate = run(replayed.model_copy(update={"dask_scheduler": address}), folder)
                 rows.append(["Dask", readers, f"{rate:,.0f}", f"{rate / one_reader:.1f}"])

@@ -7,6 +7,7 @@ Relative paths start at the folder of the config file, so that a command does th
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -163,6 +164,13 @@ class Config(BaseModel):
         parts = urlsplit(url)
         return OPENAI_URL if parts.hostname == urlsplit(OPENAI_URL).hostname and not parts.path else url
 
+    @field_validator("split")
+    @classmethod
+    def _whole(cls, shares: dict[Split, float]) -> dict[Split, float]:
+        if not math.isclose(sum(shares.values()), 1, abs_tol=0.01):  # a third may be written as 0.33
+            raise ValueError(f"the shares add up to {sum(shares.values()):.6g}, and must add up to 1")
+        return shares
+
     @field_validator("ocr", mode="before")
     @classmethod
     def _ocr_off(cls, value: object) -> object:
@@ -248,7 +256,7 @@ def load_config(path: str | Path | None = None) -> Config:
     Raises ConfigError for a file that is missing or not valid YAML, an unknown key, or an invalid value. A key in .env
     that looks like a misspelling is reported on standard error. Other unknown keys there may serve other programs.
     """
-    file = Path(path).resolve() if path else ROOT / "config.yaml"
+    file = ROOT / "config.yaml" if path is None else Path(path).resolve()
     settings = _read_yaml(file)
     _refuse_unknown(settings, file)
     env_file = file.parent / ".env"
@@ -277,6 +285,8 @@ def _report_misspelled(keys: Iterable[str], file: Path) -> None:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder: name a settings file with --config, such as {file / 'config.yaml'}.")
     try:
         settings = yaml.safe_load(decoded(file.read_bytes()))
     except FileNotFoundError:

@@ -4,6 +4,8 @@ The names are all that settings and command-line help need, so this module impor
 the classes.
 """
 
+from __future__ import annotations
+
 STAGE_CLASSES = {
     "extraction": "pipeline.stages.extraction:Extraction",
     "judge": "pipeline.stages.judge:Judge",

@@ -1,5 +1,7 @@
 """Small pieces of English for messages."""
 
+from __future__ import annotations
+
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """`1 page`, `2 pages`, `1,000 batches` (with `plural` where it is not formed with -s)."""

@@ -18,7 +18,7 @@ LOCK_POLL = 0.05  # seconds between two attempts to get the lock
 
 
 class Workspace:
-    """The folder OUTPUT_DIR and the paths in it (the tree is in the README)."""
+    """The folder OUTPUT_DIR and the paths in it (docs/output.md lists them)."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +76,26 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def on_a_terminal(folder: Path, *command: str, **variables: str) -> str:
+    """What a command prints if standard output and standard error are a terminal."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **variables}
+    with subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        printed = b""
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # Linux: the other end was closed
+                break
+            if not block:
+                break
+            printed += block
+    os.close(ours)
+    return printed.decode()
+
+
 class FastClock(Clock):
     """Sleeping takes no time, but the clock moves on."""
 
@@ -120,14 +145,18 @@ class Project:
         return make_pdf(self.input / name, list(pages))
 
     def command(self, line: str) -> tuple[int, str]:
-        """Run e.g. `run_batch.py --process judge`; returns the exit status and the output, standard error last."""
+        """Run e.g. `run_batch.py --process judge`; returns the exit status and the output, standard error last.
+
+        Commands in the output have the --config of the project, like this one; here it is left out.
+        """
         script, *arguments = line.split()
         self._capsys.readouterr()
         clock = {"clock": self.clock} if script in WITH_CLOCK else {}
-        status = COMMANDS[script]([*arguments, "--config", str(self.folder / "config.yaml")], **clock)
+        config = str(self.folder / "config.yaml")
+        status = COMMANDS[script]([*arguments, "--config", config], **clock)
         printed = self._capsys.readouterr()
         assert "Traceback" not in printed.err
-        return status, printed.out + printed.err
+        return status, (printed.out + printed.err).replace(f".py --config {config}", ".py")
 
     def run(self, line: str, expect: int = 0) -> str:
         """Run a command that ends with the status `expect`; returns its output, standard error last."""

@@ -89,7 +89,7 @@ def table(project: Project) -> dict[str, list[int]]:
 
 def test_before_anything_was_sent(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
-    assert "no batches yet" in project.run("batch_status.py")
+    assert "No batches have been submitted yet." in project.run("batch_status.py")
 
 
 def test_watching_ends_when_no_batch_is_running(sent: Project, server: Server) -> None:

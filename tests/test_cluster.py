@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pdfs
+import psutil
 import pytest
 from conftest import Project
 from server import Server
@@ -123,6 +124,42 @@ def test_time_limit_ends_only_the_slow_paper(project: Project, cluster: Cluster)
     printed = project.run(CHECK, expect=3)
     assert "page 2 cannot be read (it takes longer than READ_TIMEOUT_S (0.5 s))" in printed
     assert "2 documents, 0 unreadable" in printed and worker.poll() is None
+
+
+def kill_reader_of(paper: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill the Dask worker whose reader has the paper open, as soon as there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in processes:
+            with suppress(psutil.Error):
+                children = psutil.Process(process.pid).children(recursive=True)
+                if any(file.path == str(paper) for child in children for file in child.open_files()):
+                    process.kill()
+                    return
+        time.sleep(0.02)
+
+
+def test_a_paper_that_kills_its_worker_costs_no_other_paper(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several papers are one task. Dask gives up a task whose workers die, and then each is read alone."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    strict = Cluster(tmp_path / "strict")
+    try:
+        dask_workers = [strict.add_worker(), strict.add_worker()]
+        project.configure(DASK_SCHEDULER=strict.address, READ_TIMEOUT_S=3)
+        slow = pdfs.write(project.input / "b.pdf", [pdfs.text("One."), pdfs.slow()])
+        for name in ("a", "c", "d"):
+            project.paper(f"{name}.pdf", SENTENCE)
+        killer = threading.Thread(target=kill_reader_of, args=(slow, dask_workers))
+        killer.start()
+        printed = project.run(CHECK, expect=3)
+        killer.join()
+        assert sorted(worker.poll() is None for worker in dask_workers) == [False, True]
+        assert "page 2 cannot be read (it takes longer than READ_TIMEOUT_S (3 s))" in printed
+        assert "4 documents, 0 unreadable" in printed
+    finally:
+        strict.stop()
 
 
 def test_unusable_cluster_is_reported(project: Project, cluster: Cluster, tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ def test_a_fourth_stage_is_a_file_a_prompt_a_schema_and_a_line(copied: Copy, ser
     copied.project.paper("a.pdf", "We use the Korvian Household Survey here.", "The Lake Fishing Panel is new.")
     assert "audit: no price yet" in copied.run("run_batch.py --process all --dry-run")
     printed = copied.run("run_batch.py --process all")
-    assert "audit: 2 pages = 2 answered" in printed and "Next: python export_mentions.py" in printed
+    assert (
+        "audit: 2 pages of 1 document = 2 answered" in printed
+        and f"Next: {sys.executable} export_mentions.py" in printed
+    )
     document = copied.project.document("audit", "a")
     datasets = [d for page in document["pages"] for mention in page["data_mentions"] for d in mention["datasets"]]
     assert [(d["raw_name"], d["valid"], d["verdicts"]["audit"]["owner"]) for d in datasets] == [

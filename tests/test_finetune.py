@@ -240,7 +240,7 @@ def test_negatives_per_positive_and_the_hardest_first(project: Project) -> None:
     assert set(by_page(project)) == {"One", "Hard."}
     printed = project.run("generate_finetune_data.py")
     assert "left out: 2 pages (more negatives than NEGATIVES_PER_POSITIVE allows" in printed
-    assert re.search("^[a-z]+: 1 document, 1 positive and 1 negative row$", printed, re.MULTILINE)
+    assert re.search("^[a-z]+ +1 +1 +1$", printed, re.MULTILINE)
     project.configure(NEGATIVES_PER_POSITIVE=2)
     assert len(by_page(project)) == 3
     project.configure(NEGATIVES_PER_POSITIVE=0)
@@ -540,10 +540,10 @@ def test_an_empty_train_split_is_explained(project: Project, process: str) -> No
     project.configure(SPLIT={"test": 1})
     project.run("run_batch.py --process all")
     printed = project.run(command)
-    assert "note: train has no rows: none of 2 documents went to train." in printed
+    assert "warning: train has no rows: none of 2 documents went to train." in printed
     assert "in the splits a: test, b: test." in printed and "SPLIT_SEED" in printed
     project.configure(SPLIT={"train": 1})
-    assert "note: train" not in project.run(command)
+    assert "warning: train" not in project.run(command)
 
 
 @pytest.mark.parametrize("process", ["extraction", "judge"])
@@ -560,7 +560,7 @@ def test_rows_of_train_are_not_replaced_by_none(project: Project, process: str) 
     assert project.files() == before
     train = next((project.output / "finetune").rglob("train.jsonl"))
     train.unlink()
-    assert "note: train has no rows" in project.run(command)
+    assert "warning: train has no rows" in project.run(command)
 
 
 def test_train_that_is_empty_because_its_pages_cannot_be_used(project: Project) -> None:
@@ -569,7 +569,9 @@ def test_train_that_is_empty_because_its_pages_cannot_be_used(project: Project) 
         project.paper(f"{number}.pdf", f"P{number} uses the {GOOD} here. {body}")
     project.run("run_batch.py --process all")
     printed = project.run("generate_finetune_data.py")
-    assert re.search(r"note: train has no rows: \d+ documents went to train, but none of their pages can be", printed)
+    assert re.search(
+        r"warning: train has no rows: \d+ documents went to train, but none of their pages can be", printed
+    )
     assert "and 20 more. The split depends" in printed
 
 

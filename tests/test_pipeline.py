@@ -182,7 +182,8 @@ def test_removed_paper_is_not_counted(project: Project) -> None:
     project.paper("b.pdf", CENSUS)
     project.all_stages()
     (project.input / "b.pdf").unlink()
-    assert "extraction: 1 document\n" in project.run("run_batch.py --process extraction")
+    printed = project.run("run_batch.py --process extraction --json")
+    assert json.loads(printed.splitlines()[0])["stages"]["extraction"]["documents"] == 1
     project.run("generate_finetune_data.py")
     rows = "".join((project.output / "finetune" / f"{split}.jsonl").read_text() for split in ("train", "valid", "test"))
     assert "Lake Fishing Panel" not in rows

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tqdm import tqdm
+
 from pipeline.batches.price import Pricing
 from pipeline.batches.queue import Queue, was_refused
 from pipeline.batches.results import Results
@@ -116,10 +118,14 @@ def collect(
         for batch, info in changed:
             if _is_submitted(run, batch):
                 run.ledger.batches.update(batch.id, **as_recorded(info))
-    for batch, info in changed:
-        with lock(), result.noting_errors(batch):
-            if _is_submitted(run, batch):
-                _take(run, batch, info, result)
+    ended = sum(batch.requests for batch, info in changed if info.ended)
+    title = f"Collecting {run.process}"
+    with tqdm(total=ended, desc=title, unit=" requests", leave=False, disable=None if ended else True) as bar:
+        for batch, info in changed:
+            with lock(), result.noting_errors(batch):
+                if _is_submitted(run, batch):
+                    _take(run, batch, info, result)
+            bar.update(batch.requests if info.ended else 0)
     _judge_refusals(run, result)
 
 

@@ -50,10 +50,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quote:
-    """A plan and what it costs. `again`: the part that replaces earlier questions. `limit`: of the queue, in tokens.
+    """A plan and what it costs. `model`: its name for people. `again`: the part that replaces earlier questions.
 
-    `left_out`: what the questions would cost that the prefilter leaves out; only in a dry run. `rounds`: how often the
-    queue has to be filled. `over_budget`: why MAX_COST_USD does not allow the plan.
+    `limit`: of the queue, in tokens. `rounds`: how often the queue has to be filled. `left_out`: what the questions
+    would cost that the prefilter leaves out; only in a dry run. `over_budget`: why MAX_COST_USD forbids the plan.
     """
 
     process: str
@@ -80,7 +80,7 @@ def quote(run: StageRun, plan: Plan) -> Quote:
 
     return Quote(
         process=run.process,
-        model=recipe.model,
+        model=run.provider.model_name(run.process, recipe.model),
         plan=plan,
         estimate=priced(plan.to_send, plan.tokens),
         again=priced(plan.asked_again.total(), plan.again_tokens),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from pipeline.batches.collect import Collected, checked
 from pipeline.batches.plan import DocumentQuestions
 from pipeline.batches.price import Pricing
@@ -51,7 +53,8 @@ def import_results(run: StageRun, files: Sequence[ResultFile]) -> Imported:
             importer = _FileImporter(run, file.path, made.collected)
             if file.given:
                 made.results[file.path] = made.unreadable[file.path] = 0
-            for row in user_rows(file.path) if file.given else read_rows(file.path):
+            rows = user_rows(file.path) if file.given else read_rows(file.path)
+            for row in tqdm(rows, desc=f"Importing {file.path.name}", unit=" results", leave=False, disable=None):
                 is_result = row is not None and importer.take(row)
                 if file.given:
                     (made.results if is_result else made.unreadable)[file.path] += 1

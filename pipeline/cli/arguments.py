@@ -6,14 +6,18 @@ import argparse
 import errno
 import io
 import os
+import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
+from pipeline.cli.commands import is_script
+from pipeline.cli.installation import check_installation
+from pipeline.cli.output import Output
 from pipeline.processes import PROCESSES
 
-ROOT = Path(__file__).resolve().parents[2]  # the folder of the commands
 OK = 0
 FAILED = 1  # nothing could be done; a sentence says why. (2 is an invalid command line)
 NEEDS_ATTENTION = 3  # done, but the user has to look at something
@@ -22,48 +26,88 @@ INTERRUPTED = 130
 
 
 def parser(
-    description: str, processes: tuple[str, ...] | None = PROCESSES, required: bool = True
+    script_doc: str | None,
+    description: str,
+    processes: str | None = None,
+    required: bool = True,
+    reports: bool = True,
 ) -> argparse.ArgumentParser:
-    """A parser with --config and, unless `processes` is None, --process."""
+    """A parser with --config, --quiet, --json if the command `reports`, and --process with all stages and `all`.
+
+    `processes`: the help of --process, which is left out without it. The help of the command ends with the commands in
+    the docstring of the script.
+    """
+    check_installation()
     _use_utf8()
-    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    width = shutil.get_terminal_size().columns - 2
+    made = argparse.ArgumentParser(
+        description=textwrap.fill(description, width),
+        epilog=textwrap.indent("\n".join(["examples:", *examples(script_doc)]), "  ").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     if processes:
-        made.add_argument("--process", required=required, choices=processes, help="the stage to work on")
-    made.add_argument("--config", metavar="FILE", help="settings file (default: the config.yaml beside this script)")
+        made.add_argument("--process", required=required, choices=(*PROCESSES, "all"), help=processes)
+    common = made.add_argument_group("settings and output")
+    common.add_argument(
+        "--config", metavar="FILE",
+        help="settings file; .env and relative paths are taken from its folder (default: the config.yaml beside this "
+        "script)",
+    )  # fmt: skip
+    common.add_argument("--quiet", action="store_true", help="print only problems and errors (same exit status)")
+    if reports:
+        help_json = "print one JSON object for scripts; everything else goes to standard error (docs/batches.md)"
+        common.add_argument("--json", action="store_true", help=help_json)
     return made
 
 
-def guarded(work: Callable[[], int], after_interrupt: str = "") -> int:
+def examples(script_doc: str | None) -> list[str]:
+    """The commands in the docstring of a script."""
+    return [line for line in (script_doc or "").splitlines() if line.startswith("python ")]
+
+
+def guarded(options: argparse.Namespace, work: Callable[[Output], int], after_interrupt: str = "") -> int:
     """Run a command. An error that the user can fix is printed as one sentence and gives status 1.
 
     `after_interrupt`: what else the user should know after Ctrl-C.
     """
-    from pipeline.errors import PipelineError
-
+    output = Output(options)
     try:
-        status = work()
-        sys.stdout.flush()
-        return status
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        _ignore_files_that_cannot_be_closed()
-        return FAILED
+        with output.bars():
+            status = _status(output, work, after_interrupt)
+        return output.finish(status)
     except BrokenPipeError:  # the program that read our output has ended
+        _discard_output()
         sys.stderr.close()
         return FAILED
     except OSError as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        output.error(_sentence(error))
+        with suppress(OSError):  # the output may be what cannot be written
+            output.finish(FAILED)
         _discard_output()
         _ignore_files_that_cannot_be_closed()
         return FAILED
+
+
+def _status(output: Output, work: Callable[[Output], int], after_interrupt: str) -> int:
+    """The exit status of the work. Problems with files are raised as OSError."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return work(output)
+    except PipelineError as error:
+        output.error(str(error))
+        _ignore_files_that_cannot_be_closed()
+        return FAILED
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "pipeline":
+            raise
+        said = " ".join(str(error).split())[:200]
+        output.error(f"A package that this program needs cannot be used ({said}): run  pip install -r requirements.txt")
+        return FAILED
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Nothing is lost: run the same command to continue.{after_interrupt}", file=sys.stderr)
+        output.interrupted(f"Interrupted. Nothing is lost: run the same command to continue.{after_interrupt}")
         return INTERRUPTED
-
-
-def print_warning(text: str) -> None:
-    """Print one line about something that is not an error."""
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _sentence(error: OSError) -> str:
@@ -106,9 +150,7 @@ def _ignore_files_that_cannot_be_closed() -> None:
 
 def _use_utf8() -> None:
     """Names of papers are UTF-8, whatever the locale says. What the terminal cannot show is printed as an escape."""
-    script = Path(sys.argv[0])
-    is_command = script.suffix == ".py" and script.resolve().parent == ROOT and sys.argv[0] in sys.orig_argv
-    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1" and is_command:
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1" and is_script():
         os.environ["PYTHONUTF8"] = "1"  # it is read when Python starts, so start again
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     for stream in (sys.stdout, sys.stderr):

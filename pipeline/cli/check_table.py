@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK
+from pipeline.cli.output import Output
 from pipeline.records import ManifestEntry
 from pipeline.words import counted
 from pipeline.workflow.check import InputTotals
@@ -18,40 +19,42 @@ KIND_NAMES = {
 }
 
 
-def print_papers(papers: Iterable[tuple[ManifestEntry, str | None]]) -> None:
+def print_papers(output: Output, papers: Iterable[tuple[ManifestEntry, str | None]]) -> None:
     """One line per paper, printed as it comes: there can be millions."""
-    print(_row("document", "pages", "lang", "pages that are not sent"))
+    output.note(_row("document", "pages", "lang", "pages that are not sent"))
     for entry, original in papers:
         kinds = [f"{name} {entry.kind_pages[kind]}" for kind, name in KINDS.items() if kind in entry.kind_pages]
-        print(_row(entry.source, entry.n_pages or "", entry.language or "", ", ".join(kinds)))
+        output.note(_row(entry.source, entry.n_pages or "", entry.language or "", ", ".join(kinds)))
         if entry.ocr:
-            print(f"    {counted(entry.ocr, 'page')} read by OCR")
-        for remark in _remarks(entry, original):
-            print(f"    {remark}")
+            output.note(f"    {counted(entry.ocr, 'page')} read by OCR")
+        if entry.problem:
+            output.problem(f"{entry.file}: {entry.problem}.")
+        if entry.remark:
+            output.warning(f"{entry.file}: {entry.remark}.")
+        if original:
+            output.note(f"    the same file as {original}: its pages are paid for once")
 
 
-def print_totals(totals: InputTotals) -> int:
+def print_totals(output: Output, totals: InputTotals) -> int:
     """The totals; returns the exit status."""
     order = sorted(totals.pages, key=lambda kind: (kind != "text", kind))
     counts = (f"{totals.pages[kind]:,} {KIND_NAMES.get(kind, kind)}" for kind in order if totals.pages[kind])
+    output.report |= {
+        "documents": totals.documents,
+        "unreadable": totals.problems,
+        "duplicates": totals.duplicates,
+        "pages": +totals.pages,
+        "languages": totals.languages,
+    }
     languages = ", ".join(f"{count:,} {language}" for language, count in totals.languages.most_common())
-    print(
+    output.note(
         f"\n{counted(totals.documents, 'document')}, {totals.problems:,} unreadable, "
         f"{counted(totals.duplicates, 'duplicate')}"
     )
-    print(f"{counted(totals.pages.total(), 'page')}: {', '.join(counts) or 'none'}")
-    print(f"documents by language: {languages or 'unknown'}")
+    output.note(f"{counted(totals.pages.total(), 'page')}: {', '.join(counts) or 'none'}")
+    output.note(f"documents by language: {languages or 'unknown'}")
     return NEEDS_ATTENTION if totals.problems or totals.remarks else OK
 
 
 def _row(document: str, pages: object, language: str, not_sent: str) -> str:
     return f"{document:<40}  {pages:>5}  {language:<4}  {not_sent}".rstrip()
-
-
-def _remarks(entry: ManifestEntry, original: str | None) -> Iterator[str]:
-    if entry.problem:
-        yield entry.problem
-    if entry.remark:
-        yield entry.remark
-    if original:
-        yield f"the same file as {original}: its pages are paid for once"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from pipeline.cli.output import Output
 from pipeline.evaluation import (
     GROUP_FIELDS,
     LEVELS,
@@ -28,7 +29,7 @@ LEVEL_NAMES = {"mention": "mention", "mention_lenient": "lenient", "name": "name
 MEASURE_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1", "f05": "F0.5"}
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
+def print_evaluation(output: Output, evaluation: Evaluation) -> None:
     """The measures of all stages, what the verdicts changed, the chosen stage by field, notes and rules."""
     scores = evaluation.chosen.scores
     mentions = sum(len(page.mentions) for page in evaluation.placement.pages)
@@ -36,42 +37,42 @@ def print_evaluation(evaluation: Evaluation) -> None:
     intervals = f"95 % intervals from {evaluation.samples:,} samples"
     if len(scores.documents) < 2:
         intervals = "No intervals, because there is only one document"
-    print(f"Gold: {' of '.join(parts[:2])} with {parts[2]}.\n{intervals}.")
+    output.note(f"Gold: {' of '.join(parts[:2])} with {parts[2]}.\n{intervals}.")
     if evaluation.min_specificity != SPECIFICITIES[-1]:
-        print(f"Mentions that are vaguer than {evaluation.min_specificity} are left out (MIN_SPECIFICITY).")
+        output.note(f"Mentions that are vaguer than {evaluation.min_specificity} are left out (MIN_SPECIFICITY).")
     for stage in evaluation.stages:
-        print(f"\n{stage.process}")
-        _print_rows([(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")
+        output.note(f"\n{stage.process}")
+        _print_rows(output, [(LEVEL_NAMES[level], stage.scores.row(level)) for level in LEVELS], "level")
     sentences = [sentence for stage in evaluation.stages for sentence in verdict_sentences(stage)]
     if sentences:
-        print("", *sentences, sep="\n")
+        output.note("\n" + "\n".join(sentences))
     for name in GROUP_FIELDS:
         rows = [row for row in scores.rows if (row.level, row.group) == ("mention", name)]
         if rows:
-            print(f"\n{evaluation.process}, level mention, by {name}")
-            _print_rows([(row.value[:WIDTH], row) for row in rows], name)
-    _print_notes(list(coverage_notes(evaluation)))
+            output.note(f"\n{evaluation.process}, level mention, by {name}")
+            _print_rows(output, [(row.value[:WIDTH], row) for row in rows], name)
+    _print_notes(output, list(coverage_notes(evaluation)))
 
 
-def print_comparison(comparison: Comparison) -> None:
+def print_comparison(output: Output, comparison: Comparison) -> None:
     """The tables of both runs and the differences of F1."""
     for place, evaluation in (("A", comparison.first), ("B", comparison.second)):
-        print(f"Run {place}: {printable(str(evaluation.folder))}, {evaluation.process}")
-        print_evaluation(evaluation)
-        print()
-    print("F1 of B minus F1 of A, on the same documents in every sample (95 % interval)")
+        output.note(f"Run {place}: {printable(str(evaluation.folder))}, {evaluation.process}")
+        print_evaluation(output, evaluation)
+        output.note()
+    output.note("F1 of B minus F1 of A, on the same documents in every sample (95 % interval)")
     for level, estimate in comparison.differences.items():
         value, interval = shown_difference(estimate)
-        print(f"{LEVEL_NAMES[level]:<8} {value:>8}   {interval}")
+        output.note(f"{LEVEL_NAMES[level]:<8} {value:>8}   {interval}")
     if comparison.only_one:
-        print(f"{counted(comparison.only_one, 'gold page')} left out, because only one of the runs has them")
+        output.note(f"{counted(comparison.only_one, 'gold page')} left out, because only one of the runs has them")
 
 
-def print_rules() -> None:
+def print_rules(output: Output) -> None:
     """The rules of the comparison."""
-    print("\nRules")
+    output.note("\nRules")
     for name, rule in RULES.items():
-        print(textwrap.fill(f"{LEVEL_NAMES.get(name, name)}: {rule}", WIDTH, subsequent_indent="  "))
+        output.note(textwrap.fill(f"{LEVEL_NAMES.get(name, name)}: {rule}", WIDTH, subsequent_indent="  "))
 
 
 def printable(text: str) -> str:
@@ -79,27 +80,27 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _print_rows(rows: Sequence[tuple[str, Row]], heading: str) -> None:
+def _print_rows(output: Output, rows: Sequence[tuple[str, Row]], heading: str) -> None:
     """Two lines for each row: the measures, and their intervals below. A long name gets a line of its own."""
     columns = (f"{MEASURE_NAMES[name]:>12}" for name in MEASURES)
-    print(f"{heading:<11}{'gold':>7}{'pred.':>7}{'right':>7}{''.join(columns)}")
+    output.note(f"{heading:<11}{'gold':>7}{'pred.':>7}{'right':>7}{''.join(columns)}")
     for name, row in rows:
         if len(name) > 10:
-            print(printable(name))
+            output.note(printable(name))
             name = ""
         counts = f"{row.counts.gold:>7}{row.counts.predicted:>7}{row.counts.right:>7}"
         values = "".join(f"{shown(row.measures[one].value):>12}" for one in MEASURES)
-        print(f"{name:<11}{counts}{values}".rstrip())
+        output.note(f"{name:<11}{counts}{values}".rstrip())
         intervals = "".join(f"{shown_interval(row.measures[one]):>12}" for one in MEASURES)
         if intervals.strip():
-            print(f"{'':<32}{intervals}".rstrip())
+            output.note(f"{'':<32}{intervals}".rstrip())
 
 
-def _print_notes(notes: Iterable[str]) -> None:
+def _print_notes(output: Output, notes: Iterable[str]) -> None:
     lines = [printable(note) for note in notes]
     if lines:
-        print()
+        output.note()
     for line in lines[:MAX_NOTES]:
-        print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+        output.note(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     if len(lines) > MAX_NOTES:
-        print(f"and {counted(len(lines) - MAX_NOTES, 'more note')} in evaluation.json")
+        output.note(f"and {counted(len(lines) - MAX_NOTES, 'more note')} in evaluation.json")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from tabulate import tabulate
+
+from pipeline.cli.output import Output
 from pipeline.processes import previous_process
 from pipeline.words import counted
 from pipeline.workflow.findings import StageFindings
@@ -26,9 +32,17 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     return f"{sentence}, {total.uncertain:,} uncertain"
 
 
-def print_frequent(found: StageFindings) -> None:
+def stage_data(documents: int, pages: Mapping[str, int], found: StageFindings | None) -> dict[str, Any]:
+    """A stage for --json: its documents, its pages by status, and what was found."""
+    data: dict[str, Any] = {"documents": documents, "page_status": dict(pages)}
+    if found:
+        data |= {"found": vars(found.total) | {"datasets": len(found.datasets)}}
+    return data
+
+
+def print_frequent(output: Output, found: StageFindings) -> None:
     """The datasets that most papers mention."""
-    if found.datasets:
-        print("most frequent datasets:")
-    for one in found.datasets[:SHOWN_DATASETS]:
-        print(f"  {one.name}: {counted(one.mentions, 'mention')} in {counted(one.papers, 'paper')}")
+    rows = [(one.name, f"{one.mentions:,}", f"{one.papers:,}") for one in found.datasets[:SHOWN_DATASETS]]
+    headers, alignment = ("most frequent datasets:", "mentions", "papers"), ("left", "right", "right")
+    if rows:
+        output.note(tabulate(rows, headers, tablefmt="plain", disable_numparse=True, colalign=alignment))

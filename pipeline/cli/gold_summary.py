@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.cli.evaluation_table import printable
+from pipeline.cli.output import Output
 from pipeline.evaluation import Gold, ImportedGold
 from pipeline.records import CLASS_FIELDS
 from pipeline.words import counted
@@ -10,7 +11,7 @@ from pipeline.words import counted
 SHOWN_REASONS = 20  # why gold was left out, those with most mentions first
 
 
-def print_imported_gold(gold: Gold, imported: ImportedGold) -> None:
+def print_imported_gold(output: Output, gold: Gold, imported: ImportedGold) -> None:
     """How many pages and mentions were placed, how many were left out and why, and notes."""
     placed, left_out = imported.labels, imported.left_out
     for what, pages, mentions in (
@@ -18,14 +19,14 @@ def print_imported_gold(gold: Gold, imported: ImportedGold) -> None:
         ("placed", len(placed), sum(len(label.mentions) for label in placed)),
         ("left out", sum(one.pages for one in left_out), sum(one.mentions for one in left_out)),
     ):
-        print(f"{what}: {counted(pages, 'page')} with {counted(mentions, 'mention')}")
+        output.note(f"{what}: {counted(pages, 'page')} with {counted(mentions, 'mention')}")
     for one in left_out[:SHOWN_REASONS]:
         numbers = f"{counted(one.pages, 'page')} with {counted(one.mentions, 'mention')}"
-        print(printable(f"  {one.document}: {numbers} ({one.reason})"))
+        output.note(printable(f"  {one.document}: {numbers} ({one.reason})"))
     if len(left_out) > SHOWN_REASONS:
-        print(f"  … and {counted(len(left_out) - SHOWN_REASONS, 'more line')}")
+        output.note(f"  … and {counted(len(left_out) - SHOWN_REASONS, 'more line')}")
     for note in _notes(gold, imported):
-        print(printable(f"note: {note}"))
+        output.note(printable(f"note: {note}"))
 
 
 def _notes(gold: Gold, imported: ImportedGold) -> list[str]:

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.batches.estimate import ENOUGH_ANSWERS, Estimate, Quote
+from pipeline.cli.output import Output
 from pipeline.words import counted
 
 
-def print_quote(quote: Quote) -> None:
+def print_quote(output: Output, quote: Quote) -> None:
     """How much would be sent, and what it would cost."""
     plan, process = quote.plan, quote.process
+    output.add_to("stages", process, planned=_data(quote))
     if not plan.to_send:
         states = f"{plan.answered:,} answered, {plan.in_progress:,} in progress, {plan.given_up:,} given up"
-        print(f"{process}: nothing to send ({states})")
-        _print_left_out(quote)
+        output.note(f"{process}: nothing to send ({states})")
+        _print_left_out(output, quote)
         return
-    print(
+    output.note(
         f"{process}: {counted(plan.to_send, 'request')} for {counted(plan.pages, 'page')} of "
         f"{counted(plan.documents, 'document')}, in {counted(len(plan.tokens_by_batch), 'batch', 'batches')}, to "
         f"{quote.model}"
     )
     for line in _estimate_lines(quote.estimate):
-        print(f"  {line}")
+        output.note(f"  {line}")
     if quote.limit is not None:
-        print(f"  queue   {counted(quote.rounds, 'round')} of up to {quote.limit:,} input tokens")
-    _print_left_out(quote)
+        output.note(f"  queue   {counted(quote.rounds, 'round')} of up to {quote.limit:,} input tokens")
+    _print_left_out(output, quote)
     if quote.over_budget:
-        print("  limit   this is over MAX_COST_USD")
+        output.note("  limit   this is over MAX_COST_USD")
     for reason, count in plan.asked_again.most_common():
-        print(f"  again   {counted(count, 'request')} for pages that were asked before ({reason})")
+        output.note(f"  again   {counted(count, 'request')} for pages that were asked before ({reason})")
     if plan.asked_again and quote.again.cost:
-        print(f"          asking them again costs about {_cost_range(quote.again)}")
+        output.note(f"          asking them again costs about {_cost_range(quote.again)}")
 
 
-def _print_left_out(quote: Quote) -> None:
+def _data(quote: Quote) -> dict[str, Any]:
+    """The quote for --json."""
+    plan, estimate = quote.plan, quote.estimate
+    return {
+        "model": quote.model,
+        "requests": plan.to_send,
+        "pages": plan.pages,
+        "documents": plan.documents,
+        "batches": len(plan.tokens_by_batch),
+        "input_tokens": estimate.input_tokens,
+        "output_tokens": [round(estimate.output.low), round(estimate.output.high)],
+        "cost_usd": [estimate.cost.low, estimate.cost.high] if estimate.cost else None,
+        "over_budget": bool(quote.over_budget),
+        "asked_again": dict(plan.asked_again),
+        "answered": plan.answered,
+        "in_progress": plan.in_progress,
+        "given_up": plan.given_up,
+        "prefiltered_pages": plan.pages_left_out,
+    }
+
+
+def _print_left_out(output: Output, quote: Quote) -> None:
     """What the prefilter saves. Only a dry run counts the tokens, and so knows the price."""
     plan = quote.plan
     if plan.left_out:
         saved = f", which saves {_cost_range(quote.left_out)}" if plan.tokens_left_out and quote.left_out.cost else ""
-        print(f"  skipped {counted(plan.pages_left_out, 'page')} because of PREFILTER{saved}")
+        output.note(f"  skipped {counted(plan.pages_left_out, 'page')} because of PREFILTER{saved}")
 
 
 def _estimate_lines(estimate: Estimate) -> list[str]:
@@ -73,4 +98,6 @@ def dollars(amount: float | None) -> str:
     """With enough decimal places to show something: a page costs fractions of a cent."""
     if amount is None:
         return "unknown"
+    if not amount:
+        return "$0"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}" if amount >= 0.01 else f"${amount:.6f}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from tabulate import tabulate
 
 from pipeline.batches.status import BatchStatus, StatusReport
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK, READY
-from pipeline.cli.found import found_sentence
+from pipeline.cli.found import found_sentence, stage_data
+from pipeline.cli.output import Output
 from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES
 from pipeline.records import NOT_SENT
@@ -26,23 +28,64 @@ def exit_status(report: StatusReport) -> int:
     return NEEDS_ATTENTION if report.unsettled else READY if report.ready else OK
 
 
-def print_status(report: StatusReport, stages: Mapping[str, StageCounts], step: Step | None) -> None:
+def print_status(output: Output, report: StatusReport, stages: Mapping[str, StageCounts], step: Step | None) -> None:
     """The batches of each stage, two lines for each, then the pages of all stages, and the next step."""
     for process in PROCESSES:
         batches = [status for status in report.batches if status.batch.process == process]
-        print(f"\n{process}")
-        if not batches:
-            print("  no batches yet")
-            continue
-        print(BATCH_LINE.format(*HEADERS))
+        if batches:
+            output.note(f"\n{process}")
+            output.note(BATCH_LINE.format(*HEADERS))
         for status in batches:
-            print("\n".join(_lines(status)))
-    print("\n" + tabulate([_stage_row(process, counts) for process, counts in stages.items()], headers=STAGE_HEADERS))
-    found = [found_sentence(process, one.found, one.pages.total()) for process, one in stages.items() if one.found]
+            output.note("\n".join(_lines(status)))
+    if not report.batches:
+        output.note("No batches have been submitted yet.")
+    output.note(
+        "\n" + tabulate([_stage_row(process, counts) for process, counts in stages.items()], headers=STAGE_HEADERS)
+    )
+    for status in report.batches:
+        if status.batch.state == "creating":
+            output.problem(
+                f"it is unknown whether batch {status.batch.id} was submitted: run  python batch_status.py --resolve "
+                f"{status.batch.id} sent  to search for it, or give another answer (--help lists them)."
+            )
+    output.report |= {
+        "batches": [_data(status) for status in report.batches],
+        "ready": report.ready,
+        "running": report.running,
+        "unsettled": report.unsettled,
+        "stages": {process: stage_data(one.documents, one.pages, one.found) for process, one in stages.items()},
+    }
+    found = [
+        found_sentence(process, one.found, one.pages.total())
+        for process, one in stages.items()
+        if one.found and one.pages["answered"]
+    ]
     if found:
-        print("\n" + "\n".join(found))
+        output.note("\n" + "\n".join(found))
     if step and not report.unsettled:  # the row of an unsettled submission has what must be done first
-        print(f"\nNext: {step}")
+        output.note()
+        output.next(step.command, step.remark)
+
+
+def _data(status: BatchStatus) -> dict[str, Any]:
+    """A batch for --json. Times are in seconds since 1970."""
+    batch, (tokens_in, tokens_out, cost) = status.batch, status.usage
+    return {
+        "number": batch.id,
+        "id": batch.batch_id,
+        "process": batch.process,
+        "state": batch.state,
+        "status": batch.status,
+        "requests": batch.requests,
+        "done": batch.done,
+        "failed": batch.failed,
+        "created": batch.created,
+        "expires": batch.expires,
+        "input_tokens": tokens_in,
+        "output_tokens": tokens_out,
+        "cost_usd": cost,
+        "next": status.next_step,
+    }
 
 
 def _lines(status: BatchStatus) -> tuple[str, str]:

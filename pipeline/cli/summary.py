@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from pipeline.batches.session import Session
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK
-from pipeline.cli.found import found_sentence, print_frequent
+from pipeline.cli.found import found_sentence, print_frequent, stage_data
+from pipeline.cli.output import Output
 from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES, next_process, previous_process
 from pipeline.words import counted
@@ -21,133 +20,151 @@ def exit_status(report: Report) -> int:
     return NEEDS_ATTENTION if report.needs_attention else OK
 
 
-def print_problems(merged: Merged) -> None:
+def print_problems(output: Output, merged: Merged) -> None:
     """A line for each paper that cannot be read."""
     for entry in merged.problems[:SHOWN_PROBLEMS]:
-        _problem(f"{entry.file}: {entry.problem}.")
+        output.problem(f"{entry.file}: {entry.problem}.")
     more = len(merged.problems) - SHOWN_PROBLEMS
     if more > 0:
-        _problem(f"{more} more papers cannot be read: run  python run_batch.py --check  to see all.")
+        output.problem(f"{more} more papers cannot be read: run  python run_batch.py --check  to see all.")
 
 
-def print_submitted(process: str, report: Report, session: Session) -> None:
+def print_submitted(output: Output, process: str, report: Report, session: Session) -> None:
     """The summary of planning and submitting. What was planned has been printed with its price."""
     plan = report.plan
-    print(f"{process}: {_documents(report.merged)}")
-    if plan.to_send:
-        print(
+    _add_data(output, process, report)
+    if plan.to_send and plan.to_send < plan.asks:
+        output.note(
             f"{process}: {counted(plan.asks, 'question')} = {plan.to_send:,} new, {plan.in_progress:,} in progress, "
             f"{plan.answered:,} answered, {plan.given_up:,} given up"
         )
     if report.sent:
-        print(f"{process}: sent {counted(report.sent, 'request')} in {counted(report.batches, 'batch', 'batches')}")
-    _print_blocked(process, report)
-    _print_waiting(process, report)
+        output.note(
+            f"{process}: sent {counted(report.sent, 'request')} in {counted(report.batches, 'batch', 'batches')}"
+        )
+    _print_blocked(output, process, report)
+    _print_waiting(output, process, report)
     if report.open + report.waiting:
         if session.provider.answers_here:
-            print("All requests were answered on this machine.")
+            output.note("All requests were answered on this machine.")
         else:
-            print(f"A batch takes up to {session.config.completion_window}. To see its status: python batch_status.py")
-        print(f"Next: python retrieve_results.py --process {process}")
+            output.note(
+                f"A batch takes up to {session.config.completion_window}. To see its status: python batch_status.py"
+            )
+        output.next(retrieve(process))
     else:
-        _print_next(process, report, session)
+        _print_next(output, process, report, session)
 
 
-def print_retrieved(process: str, report: Report, session: Session, show_next: bool = True) -> None:
+def print_retrieved(output: Output, process: str, report: Report, session: Session, show_next: bool = True) -> None:
     """The summary of collecting and merging."""
     got, merged = report.collected, report.merged
+    _add_data(output, process, report)
     outcomes = ", ".join(f"{count:,} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
-    print(f"{process}: collected {counted(got.batches, 'batch', 'batches')} ({outcomes}), {got.running} still running")
+    output.note(
+        f"{process}: collected {counted(got.batches, 'batch', 'batches')} ({outcomes}), {got.running} still running"
+    )
     if got.repaired:
         were = "answer was" if got.repaired == 1 else "answers were"
         repairs = ", ".join(counted(count, repair) for repair, count in got.repairs.most_common())
-        print(f"{process}: {got.repaired:,} {were} repaired ({repairs})")
-    _print_troubles(process, report)
-    _print_blocked(process, report)
-    _print_waiting(process, report)
-    print(f"{process}: {_documents(merged)}")
+        output.note(f"{process}: {got.repaired:,} {were} repaired ({repairs})")
+    _print_troubles(output, process, report)
+    _print_blocked(output, process, report)
+    _print_waiting(output, process, report)
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(merged.statuses.items()))
-    if merged.pages:  # otherwise no paper can be read, which is said above
-        print(f"{process}: {counted(merged.pages, 'page')} = {statuses}")
+    if merged.pages:
+        output.note(f"{process}: {counted(merged.pages, 'page')} of {_documents(merged)} = {statuses}")
+    else:
+        output.note(f"{process}: {_documents(merged)}")
     if _failed_pages(merged):
-        _problem(
+        output.problem(
             f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
             f"To ask again: python run_batch.py --process {process} --again failed"
         )
     found = stage_findings(session, process)
+    output.add_to("stages", process, **stage_data(merged.documents, merged.statuses, found))
     if merged.pages:
-        print(found_sentence(process, found, merged.pages))
+        output.note(found_sentence(process, found, merged.pages))
     if next_process(process) is None:
-        print_frequent(found)
-    print_costs(session)
+        print_frequent(output, found)
+    print_costs(output, session)
     if show_next or report.must_stop:
-        _print_next(process, report, session)
+        _print_next(output, process, report, session)
 
 
-def print_costs(session: Session) -> None:
+def print_costs(output: Output, session: Session) -> None:
     """What was spent in this folder so far, by stage, from the usage that the answers report."""
     usages = {process: session.ledger.usage.total(process) for process in PROCESSES}
     used = {process: usage for process, usage in usages.items() if usage.requests}
     if not used:
         return
-    unpriced = [process for process, usage in used.items() if usage.cost_usd is None]
+    costs = {process: usage.cost_usd for process, usage in used.items()}
     spent = dollars(session.ledger.usage.spent())
-    if unpriced:
+    output.report["usage"] = {process: usage.model_dump() for process, usage in used.items()}
+    if None in costs.values():
         spent = f"at least {spent} (the price of a model is unknown: add it to PRICES in config.yaml)"
-    print(f"cost so far: {spent}")
-    for process, usage in used.items():
-        print(
-            f"  {process:<11} {dollars(usage.cost_usd)}: {usage.prompt_tokens:,} tokens in ({usage.cached_tokens:,} "
-            f"cached), {usage.completion_tokens:,} out ({usage.reasoning_tokens:,} reasoning)"
-        )
+    output.note(f"cost so far: {spent} ({', '.join(f'{process} {dollars(cost)}' for process, cost in costs.items())})")
 
 
-def _print_troubles(process: str, report: Report) -> None:
+def _add_data(output: Output, process: str, report: Report) -> None:
+    """What was sent and collected, for --json."""
+    got = report.collected
+    output.add_to(
+        "stages", process, **stage_data(report.merged.documents, report.merged.statuses, None),
+        sent={"requests": report.sent, "batches": report.batches},
+        collected={"batches": got.batches, "outcomes": dict(got.outcomes), "repaired": got.repaired},
+        open_batches=report.open, waiting_batches=report.waiting, running_batches=got.running,
+    )  # fmt: skip
+
+
+def _print_troubles(output: Output, process: str, report: Report) -> None:
     got = report.collected
     for failed in got.failed:
-        _problem(f"the provider rejected batch {failed}. None of its requests was answered.")
+        output.problem(f"the provider rejected batch {failed}. None of its requests was answered.")
     for message, count in got.refused.most_common(3):
         was = "was" if count == 1 else "were"
         said = message.rstrip(".")
-        _problem(f"{counted(count, 'request')} {was} refused: {said}. Fix REQUEST_PARAMS or MODEL in config.yaml.")
+        output.problem(
+            f"{counted(count, 'request')} {was} refused: {said}. Fix REQUEST_PARAMS or MODEL in config.yaml."
+        )
     for problem in [*report.unreadable, *got.unknown[:SHOWN_PROBLEMS], *got.unreachable[:SHOWN_PROBLEMS]]:
-        _problem(problem)
+        output.problem(problem)
     if got.no_room:
-        _problem(
+        output.problem(
             f"the provider's queue had no room for {counted(got.no_room, 'request')}, although no other batch from "
             "here was queued: run the same command again when your other jobs there have ended."
         )
     if got.ignored_rows:
-        print(f"{process}: ignored {counted(got.ignored_rows, 'row')} that matched no pending request")
+        output.note(f"{process}: ignored {counted(got.ignored_rows, 'row')} that matched no pending request")
     if got.elsewhere:
-        print(f"{process}: skipped {counted(got.elsewhere, 'batch', 'batches')} of another PROVIDER or base URL")
+        output.note(f"{process}: skipped {counted(got.elsewhere, 'batch', 'batches')} of another PROVIDER or base URL")
     if got.requeued:
-        print(f"{process}: the queue was full; {counted(got.requeued, 'batch', 'batches')} will be sent again")
+        output.note(f"{process}: the queue was full; {counted(got.requeued, 'batch', 'batches')} will be sent again")
 
 
-def _print_blocked(process: str, report: Report) -> None:
+def _print_blocked(output: Output, process: str, report: Report) -> None:
     previous = previous_process(process)
     if report.blocked and previous:
-        print(
+        output.note(
             f"{process}: {previous} is pending for {counted(report.blocked, 'page')}. Run  python "
             f"retrieve_results.py --process {previous}  and then this stage again."
         )
 
 
-def _print_waiting(process: str, report: Report) -> None:
+def _print_waiting(output: Output, process: str, report: Report) -> None:
     for unsettled in report.unsettled:
-        _problem(unsettled)
+        output.problem(unsettled)
     if report.held:
-        _problem(report.held)
+        output.problem(report.held)
     elif report.waiting:
         waiting = f"{process}: {counted(report.waiting, 'batch', 'batches')} not sent yet"
         if report.unsettled or report.collected.unknown or report.collected.unreachable:
-            print(f"{waiting}, because of the problem above.")
+            output.note(f"{waiting}, because of the problem above.")
         else:
-            print(f"{waiting}, because the queue is full. Run the same command again later, or use --wait.")
+            output.note(f"{waiting}, because the queue is full. Run the same command again later, or use --wait.")
 
 
-def _print_next(process: str, report: Report, session: Session) -> None:
+def _print_next(output: Output, process: str, report: Report, session: Session) -> None:
     """The next step that really helps, if there is one."""
     if report.unsettled:
         return  # the problem has the commands
@@ -162,7 +179,7 @@ def _print_next(process: str, report: Report, session: Session) -> None:
     else:
         step = Progress.after(session, report.merged).next_step(process, report.sent_nothing)
     if step:
-        print(f"Next: {step}")
+        output.next(step.command, step.remark)
 
 
 def _failed_pages(merged: Merged) -> int:
@@ -172,7 +189,3 @@ def _failed_pages(merged: Merged) -> int:
 def _documents(merged: Merged) -> str:
     unreadable = f", {len(merged.problems):,} of them unreadable" if merged.problems else ""
     return f"{counted(merged.documents, 'document')}{unreadable}"
-
-
-def _problem(message: str) -> None:
-    print(f"problem: {message}", file=sys.stderr)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tqdm import tqdm
+
 from pipeline.evaluation.matching import match_spans
 from pipeline.evaluation.pages import MarkedName, MarkedPage
 from pipeline.processes import previous_process
@@ -58,7 +60,8 @@ def predictions(
     for page in gold:
         by_document[page.document][page.page].append(page)
     result, exists = Predictions(), False
-    for entry in manifest_entries(workspace):
+    entries = manifest_entries(workspace)
+    for entry in tqdm(entries, desc=f"Evaluating {process}", unit=" papers", leave=False, disable=None):
         document = load_document(workspace, process, entry.source)
         exists = exists or document is not None
         wanted = by_document.get(entry.source, {})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pipeline.config import ROOT, Config
 from pipeline.errors import ClusterError
-from pipeline.pdf.pool import Limits, ReadResult
+from pipeline.pdf.pool import Limits, ReadResult, read_paper
 from pipeline.pdf.readers import QUEUE_LENGTH, Readers
 from pipeline.pdf.version import extraction_environment
 
@@ -19,39 +20,91 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 CHECK_INTERVAL_S = 0.5  # between checks of the connection while waiting for a paper
-PAPERS_PER_THREAD = 4  # that wait at each Dask worker, so that it never waits for this process
+PAPERS_PER_TASK = 4  # a task of Dask costs this process some milliseconds, more than planning a paper
+TASKS_PER_THREAD = 2  # that wait at each Dask worker, so that it never waits for this process
+
+_T = TypeVar("_T")
+Paper = tuple[str, str | None, str | None]  # the arguments of `Readers.start`
+
+
+class Reading(Future[ReadResult]):
+    """The reading of one paper, as part of a task."""
+
+    def __init__(self, paper: Paper) -> None:
+        super().__init__()
+        self.paper = paper
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterReaders(Readers):
-    """Reads papers on the cluster that `client` is connected to."""
+    """Reads papers on the cluster that `client` is connected to, several in one task."""
 
     client: Client
+    _waiting: list[Reading] = field(default_factory=list)  # for a task that is not full yet
 
     def start(self, file: str, password: str | None, known_sha256: str | None) -> Future[ReadResult]:
         """Submit a paper. Raises ClusterError if the cluster was lost."""
         self._check_connection()
-        return super().start(file, password, known_sha256)
+        reading = Reading((file, password, known_sha256))
+        self._waiting.append(reading)
+        if len(self._waiting) == PAPERS_PER_TASK:
+            self._submit()
+        return reading
+
+    def _submit(self) -> None:
+        readings = self._waiting.copy()
+        self._waiting.clear()
+        task = self.executor.submit(_read_papers, [reading.paper for reading in readings], self.limits)
+        task.add_done_callback(partial(_distribute, readings))
 
     def result(self, future: Future[ReadResult]) -> ReadResult:
         """Wait for a paper. Raises ClusterError if the cluster was lost, but not if one paper killed its workers."""
         from distributed import KilledWorker
 
+        if future in self._waiting:
+            self._submit()
+        try:
+            return self._wait_for(future)
+        except KilledWorker:
+            pass
+        # Another paper of the task may be the reason, so this one is read again, alone.
+        alone = self.executor.submit(_read_papers, [cast(Reading, future).paper], self.limits)
+        try:
+            return self._wait_for(alone)[0]
+        except KilledWorker:
+            return ReadResult(
+                problem="the Dask workers that read it died: read it without DASK_SCHEDULER, or remove it"
+            )
+
+    def _wait_for(self, future: Future[_T]) -> _T:
         # If the connection is lost, Dask cancels most futures, but some are never completed.
         while not wait([future], timeout=CHECK_INTERVAL_S).done:
             self._check_connection()
         try:
             return future.result()
-        except KilledWorker:
-            return ReadResult(
-                problem="the Dask workers that read it died: read it without DASK_SCHEDULER, or remove it"
-            )
         except (CancelledError, OSError) as error:
             raise _connection_lost(str(error) or type(error).__name__) from None
 
     def _check_connection(self) -> None:
         if self.client.status != "running":
             raise _connection_lost(f"the client is {self.client.status}")
+
+
+def _read_papers(papers: list[Paper], limits: Limits) -> list[ReadResult]:
+    """Runs on a Dask worker."""
+    return [read_paper(*paper, limits) for paper in papers]
+
+
+def _distribute(readings: list[Reading], task: Future[list[ReadResult]]) -> None:
+    """Give each paper its result when their task has ended."""
+    try:
+        results = task.result()
+    except BaseException as error:
+        for reading in readings:
+            reading.set_exception(error)
+        return
+    for reading, result in zip(readings, results, strict=True):
+        reading.set_result(result)
 
 
 def _connection_lost(reason: str) -> ClusterError:
@@ -72,7 +125,7 @@ def cluster_readers(config: Config, limits: Limits) -> Iterator[Readers]:
         executor = client.get_executor(pure=False)
         threads = sum(client.nthreads().values())
         try:
-            queue_length = max(QUEUE_LENGTH, threads * PAPERS_PER_THREAD)
+            queue_length = max(QUEUE_LENGTH, threads * TASKS_PER_THREAD * PAPERS_PER_TASK)
             yield ClusterReaders(executor, limits, queue_length, client=client)
         finally:
             executor.shutdown(wait=False)

@@ -132,7 +132,10 @@ def _without_ocr(page: pymupdf.Page, number: int) -> Page:
     raw = text_of(layout)
     if may_be_doubled(raw):
         raw = without_copies(raw, [Word(*word[:5]) for word in layout.extractWORDS()])
-    text, unmapped = clean(raw), unmapped_letters(raw)
+    if raw.replace("\n", "").isprintable() and "\N{REPLACEMENT CHARACTER}" not in raw:
+        text, unmapped = raw, 0  # most pages: nothing to remove, and nothing to count
+    else:
+        text, unmapped = clean(raw), unmapped_letters(raw)
     made = Page(page=number, text=text, unmapped=unmapped or None)
     if not text.strip():
         made.kind = "image" if raw.strip(_WHITE) or shows_something(page) else "blank"

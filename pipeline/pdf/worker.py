@@ -69,7 +69,9 @@ def replies(request: ReadRequest, read_pages: PageReader = OpenPaper.pages) -> I
     except UnreadableError as problem:
         yield WorkerMessage(done=True, problem=str(problem))
     except OSError as error:
-        yield WorkerMessage(done=True, problem=f"it cannot be opened ({error.strerror}): check its permissions")
+        yield WorkerMessage(
+            done=True, problem=f"it cannot be opened ({error.strerror or error}): check its permissions"
+        )
     except MemoryError:
         yield WorkerMessage(done=True, out_of_memory=True)
 

@@ -134,6 +134,10 @@ class BatchProvider(ABC):
         It is never stricter than a batch: only what would also stop the batch is raised, as ProviderError.
         """
 
+    def model_name(self, process: str, model: str) -> str:
+        """The model of the requests of a stage, as a person knows it."""
+        return model
+
     def shutdown_date(self, model: str) -> date | None:
         """The day on which the provider stops serving a model, if it says so. Never raises an error."""
         return None

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ProviderError
 
 CONTEXT_TOKENS = 8192  # for the prompt with its examples, a long page and the answer
+
+
+def require_package() -> None:
+    """Raises ProviderError if xllamacpp is not installed."""
+    if find_spec("xllamacpp") is None:
+        raise ProviderError(
+            "The embedded model needs the package xllamacpp: run  pip install -r requirements-local.txt ."
+        )
 
 
 class EmbeddedModel:
@@ -21,12 +30,9 @@ class EmbeddedModel:
         # How long idle threads spin before they sleep. OpenMP's default is several times slower when another process
         # uses the cores, and without spinning it is half as fast on idle cores (measured on 2 cores).
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-        try:
-            import xllamacpp
-        except ImportError:
-            raise ProviderError(
-                "The embedded model needs the package xllamacpp: run  pip install -r requirements-local.txt ."
-            ) from None
+        require_package()
+        import xllamacpp
+
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
         if adapter:

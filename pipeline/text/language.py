@@ -27,7 +27,43 @@ SAMPLES = 3  # of a page that seems to be in another language than its document;
 # Most papers are in English. On 3,482 pages, these words are 0.15 of all or more in at least one sample of 96 % of the
 # English pages, and 0.08 at most on pages in other languages.
 _ENGLISH = frozenset(
-    ["the", "of", "and", "to", "in", "that", "is", "for", "with", "as", "are", "by", "on", "this", "from", "we", "be", "or", "at", "which", "have", "has", "was", "were", "an", "it", "not", "their", "our", "these", "between", "can", "more", "than", "also"]
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "in",
+        "that",
+        "is",
+        "for",
+        "with",
+        "as",
+        "are",
+        "by",
+        "on",
+        "this",
+        "from",
+        "we",
+        "be",
+        "or",
+        "at",
+        "which",
+        "have",
+        "has",
+        "was",
+        "were",
+        "an",
+        "it",
+        "not",
+        "their",
+        "our",
+        "these",
+        "between",
+        "can",
+        "more",
+        "than",
+        "also",
+    ]
 )
 MIN_ENGLISH, MIN_ENGLISH_WORDS = 0.15, 3
 FIRST_CJK = "\u2e80"  # Chinese, Japanese and Korean, which put no spaces between words, begin here

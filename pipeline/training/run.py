@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,14 @@ class Best:
 class Training:
     """Trains for `task` on the rows in the folder `data`, and writes the adapter and its card to the folder `output`.
 
+    `announce` gets a line about each epoch.
     Raises InputError if there are no rows to train on, ConfigError, ProviderError.
     """
 
-    def __init__(self, config: Config, task: Task, recipe: Recipe, data: Path, output: Path) -> None:
-        self._task = task
+    def __init__(
+        self, config: Config, task: Task, recipe: Recipe, data: Path, output: Path, announce: Callable[[str], object]
+    ) -> None:
+        self._task, self._announce = task, announce
         self._config = config.model_copy(update={"local_model": recipe.base})
         self._recipe, self._output = recipe, output
         rows = {name: list(read_rows(data / f"{name}.jsonl")) for name in ("train", "valid", "test")}
@@ -115,13 +118,15 @@ class Training:
         rows = [tokenized.row(messages, unlabelled) for messages, unlabelled in self._train]
         short = [row for row in rows if len(row.tokens) <= MAX_ROW_TOKENS]
         if len(short) < len(rows):
-            print(f"Left out: {counted(len(rows) - len(short), 'row')} with more than {MAX_ROW_TOKENS:,} tokens")
+            self._announce(
+                f"Left out: {counted(len(rows) - len(short), 'row')} with more than {MAX_ROW_TOKENS:,} tokens"
+            )
         return short
 
     def _after_epoch(self, epoch: int, trainer: Trainer, weights: Path) -> dict[str, Any]:
         write_adapter(trainer.model, self._epoch_file(epoch))
         score = self._score(weights, self._epoch_file(epoch), "valid", 0.0)
-        print(f"\nEpoch {epoch}: {score}", flush=True)
+        self._announce(f"\nEpoch {epoch}: {score}")
         return {"epoch": epoch, "f1": score.f1, "score": asdict(score)}
 
     def _score(self, weights: Path, adapter: Path, split: str, bias: float) -> Score:

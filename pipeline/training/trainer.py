@@ -55,7 +55,7 @@ class Trainer:
         done = self._resume(inputs)
         self.model.train()
         saved, tokens, started = time.monotonic(), 0, time.monotonic()
-        with tqdm(total=len(plan), initial=done, desc="Training", unit=" steps") as bar:
+        with tqdm(total=len(plan), initial=done, desc="Training", unit=" steps", disable=None) as bar:
             for step in range(done, len(plan)):
                 loss = self._step(plan[step], step, len(plan))
                 tokens += sum(len(row.tokens) for row in plan[step])

@@ -15,7 +15,6 @@ from pipeline.workflow.counts import StageCounts, page_counts, readable_papers
 from pipeline.workflow.report import Merged
 
 CHECK = "python run_batch.py --check"
-EXPORT = "python export_mentions.py --format html  (a report), or  python generate_finetune_data.py"
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,9 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.command}  ({self.remark})" if self.remark else self.command
+
+
+EXPORT = Step("python export_mentions.py --format html", "a report; training data: python generate_finetune_data.py")
 
 
 def run(process: str) -> str:
@@ -52,14 +54,14 @@ class Progress:
     def after(cls, session: Session, merged: Merged) -> Progress:
         """After a command has merged the documents, without another pass over the manifest."""
         no_paper = bool(merged.documents) and len(merged.problems) == merged.documents
-        return cls(merged.stages, _open_stages(session), no_paper)
+        return cls(merged.stages, open_stages(session), no_paper)
 
     @classmethod
     def now(cls, session: Session, counts: Mapping[str, StageCounts] | None = None) -> Progress:
         """What the ledger and the manifest say. `counts`: if they are known."""
         pages = {process: stage.pages for process, stage in (counts or page_counts(session)).items()}
         no_paper = session.workspace.manifest.exists() and not readable_papers(session)
-        return cls(pages, _open_stages(session), no_paper)
+        return cls(pages, open_stages(session), no_paper)
 
     def next_step(self, process: str | None = None, sent_nothing: bool = False) -> Step | None:
         """What helps after a command about `process` (None: about all stages). None: nothing that a command could do.
@@ -76,7 +78,7 @@ class Progress:
             or _first(self.step(one) for one in after)
             or obstacle
             or (_first(self.rest(one) for one in PROCESSES) if sent_nothing else None)
-            or (Step(EXPORT) if self.is_finished(FINAL) else None)
+            or (EXPORT if self.is_finished(FINAL) else None)
         )
 
     def step_before(self, process: str) -> Step | None:
@@ -135,5 +137,6 @@ def _first(steps: Iterator[Step | None]) -> Step | None:
     return next(filter(None, steps), None)
 
 
-def _open_stages(session: Session) -> set[str]:
+def open_stages(session: Session) -> set[str]:
+    """The stages with batches that are not collected."""
     return {batch.process for batch in session.ledger.batches.all() if batch.state != "collected"}
