@@ -1,4 +1,4 @@
-# make demo        the whole pipeline on the sample papers, without a key, in two minutes
+# make demo        the whole pipeline on the sample papers, without a key, in about two minutes
 # make demo-replay the same with recorded answers, in ten seconds and without the models
 # make test        the tests
 # make test-slow   the tests that take minutes; they download the embedded model (0.6 GB, once)

@@ -1,6 +1,6 @@
 """Run the whole pipeline on the sample papers without a key: extraction, judge, reasoning, tables, a report.
 
-    python examples/demo/run_demo.py             # the embedded models answer: two minutes on two cores
+    python examples/demo/run_demo.py             # the embedded models answer: about two minutes on two cores
     python examples/demo/run_demo.py --replay    # their recorded answers are imported: ten seconds, no model is needed
     python examples/demo/run_demo.py --record    # answer all questions again, and record the answers in answers/
 
