@@ -442,7 +442,7 @@ def test_results_of_removed_papers_are_listed_and_deleted(done: Project, server:
     paper = (done.input / "sub" / "b.pdf").rename(done.folder / "b.pdf")
     before = done.files()
     printed = done.run("batch_status.py --removed")
-    assert "\nsub/b\nthere are results of 1 paper no longer in" in printed
+    assert "\nsub/b\nThere are results of 1 paper no longer in" in printed
     assert done.files().keys() == before.keys()
     done.run("batch_status.py --removed delete")
     gone = before.keys() - done.files().keys()

@@ -18,9 +18,10 @@ SHOWN_DATASETS = 5
 def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     """`extraction: found 3 mentions of 2 named datasets on 2 of 9 pages`, and what the stage did to them."""
     total = found.total
+    of_datasets = f"of {counted(len(found.datasets), 'named dataset')}" if found.datasets else "without a name"
     sentence = (
-        f"{process}: found {counted(total.mentions, 'mention')} of {counted(len(found.datasets), 'named dataset')} on "
-        f"{total.pages:,} of {counted(pages, 'page')}"
+        f"{process}: found {counted(total.mentions, 'mention')} {of_datasets} on {total.pages:,} of "
+        f"{counted(pages, 'page')}"
     )
     previous = previous_process(process)
     if previous is None:
