@@ -19,8 +19,8 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     """`extraction: found 3 mentions of 2 named datasets on 2 of 9 pages`, and what the stage did to them."""
     total = found.total
     sentence = (
-        f"{process}: found {counted(total.mentions, 'mention')} {of_datasets(len(found.datasets))} on {total.pages:,} of "
-        f"{counted(pages, 'page')}"
+        f"{process}: found {counted(total.mentions, 'mention')} {of_datasets(len(found.datasets))} "
+        f"on {total.pages:,} of {counted(pages, 'page')}"
     )
     previous = previous_process(process)
     if previous is None:
