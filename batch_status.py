@@ -92,7 +92,7 @@ def _removed(output: Output, session: Session, delete: bool) -> int:
             output.note(source)
         if delete:
             delete_files(papers)
-    verb = "deleted the results of" if delete else "there are results of"
+    verb = "Deleted the results of" if delete else "There are results of"
     output.note(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
     if papers and not delete:
         output.next("python batch_status.py --removed delete", "deletes them")

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace, output: Output, clock: Clock) -> int:
+    from pipeline.cli.found import of_datasets
     from pipeline.config import load_config
     from pipeline.export.mentions import Filter
     from pipeline.export.run import ExportOptions, export
@@ -85,7 +86,7 @@ def _export(options: argparse.Namespace, output: Output, clock: Clock) -> int:
         "pending_pages": exported.pending,
     }
     output.note(
-        f"{counted(exported.valid, 'mention')} of {counted(len(exported.datasets), 'named dataset')} in "
+        f"{counted(exported.valid, 'mention')} {of_datasets(len(exported.datasets))} in "
         f"{exported.papers:,} of {counted(exported.documents, 'paper')} after {exported.stage}, and "
         f"{counted(rejected, 'rejected mention')}"
     )

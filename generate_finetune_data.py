@@ -76,7 +76,7 @@ def _generate(options: argparse.Namespace, output: Output) -> int:
         output.warning(generated.documents.why_train_is_empty())
     output.note(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
-        output.note("README.md has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
+        output.note("README.md there has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
     return OK
 
 

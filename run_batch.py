@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.arguments import OK, guarded, parser
 from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
-from pipeline.processes import FINAL, PROCESSES
+from pipeline.processes import FINAL, PROCESSES, previous_process
 
 if TYPE_CHECKING:
     from pipeline.batches.session import Session
@@ -98,8 +98,8 @@ def _price_all(output: Output, session: Session, options: RunOptions) -> int:
     for process in PROCESSES:
         try:
             worst = max(worst, _stage(output, session, process, options, wait=False)[0])
-        except StageOrderError as reason:
-            output.note(f"{process}: no price yet. {reason}")
+        except StageOrderError:
+            output.note(f"{process}: no price yet, because it depends on the answers of {previous_process(process)}")
     return worst
 
 

@@ -84,10 +84,9 @@ def cluster(workers_on_this_machine: int) -> Iterator[str]:
 
 def _replay() -> None:
     """Runs on each Dask worker, in whose process `workers` is another object."""
-    from benchmarks.replaying_reader import __name__ as module
     from pipeline.pdf import pool
 
-    pool.workers.restart(module)
+    pool.workers.restart("benchmarks.replaying_reader")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -243,3 +243,10 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+def has_open(pid: int, file: Path) -> bool:
+    try:
+        return any(link.readlink() == file for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False  # the process has ended, or a file was closed in the meantime

@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pdfs
-import psutil
 import pytest
-from conftest import Project
+from conftest import Project, has_open
 from server import Server
 
 from pipeline.config import ROOT
@@ -131,11 +130,10 @@ def kill_reader_of(paper: Path, processes: Sequence[subprocess.Popen[bytes]]) ->
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for process in processes:
-            with suppress(psutil.Error):
-                children = psutil.Process(process.pid).children(recursive=True)
-                if any(file.path == str(paper) for child in children for file in child.open_files()):
-                    process.kill()
-                    return
+            listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+            if any(has_open(int(pid), paper) for pid in listed):
+                process.kill()
+                return
         time.sleep(0.02)
 
 

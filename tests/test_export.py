@@ -442,7 +442,7 @@ def test_results_of_removed_papers_are_listed_and_deleted(done: Project, server:
     paper = (done.input / "sub" / "b.pdf").rename(done.folder / "b.pdf")
     before = done.files()
     printed = done.run("batch_status.py --removed")
-    assert "\nsub/b\nthere are results of 1 paper no longer in" in printed
+    assert "\nsub/b\nThere are results of 1 paper no longer in" in printed
     assert done.files().keys() == before.keys()
     done.run("batch_status.py --removed delete")
     gone = before.keys() - done.files().keys()
@@ -464,17 +464,24 @@ def test_stage_and_specificity(done: Project) -> None:
     assert len(exported(done, "--min-specificity properly_named")) == len(exported(done)) - 1
 
 
+def test_the_summary_counts_named_datasets(done: Project) -> None:
+    all_named(done)
+    named = len({row["canonical_name"] for row in exported(done)})
+    assert f"2 mentions of {named} named dataset" in done.run("export_mentions.py")
+
+
 def test_the_summary_counts_what_was_written(done: Project) -> None:
     printed = done.run("export_mentions.py")
     rows = exported(done)
     valid = [row for row in rows if row["valid"]]
     named = {row["canonical_name"] for row in valid if row["canonical_name"]}
     papers = {row["document"] for row in valid}
-    assert f"{len(valid)} mentions of {len(named)} named dataset" in printed
+    assert len(valid) == 2 and not named
+    assert "2 mentions without a name " in printed
     assert f"in {len(papers)} of 2 papers after reasoning" in printed
     for command in ("retrieve_results.py --process reasoning", "batch_status.py"):
         found = done.run(command)
-        assert f"reasoning: found {len(valid)} mentions of {len(named)} named dataset" in found
+        assert "reasoning: found 2 mentions without a name " in found
         assert f"on {len({(row['document'], row['page']) for row in valid})} of 3 pages; " in found
     gold = done.folder / "gold.jsonl"
     lines = [

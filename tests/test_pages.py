@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from py3langid.langid import LanguageIdentifier
 from server import Server
@@ -160,6 +160,7 @@ TEXTS = st.text(st.sampled_from("ab. \nÄ你🙂é!?"), max_size=400) | st.text(
 
 @settings(deadline=None)  # the first count loads the tokenizer
 @given(TEXTS, st.integers(1, 60))
+@example("?a???.a", 2)  # together, the sentences have more tokens than their sum
 def test_chunks_cover_the_page_and_none_is_too_long(text: str, max_tokens: int) -> None:
     spans = cut(text, "en", max_tokens)
     assert "".join(text[start:end] for start, end in spans) == text

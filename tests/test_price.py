@@ -75,7 +75,7 @@ def test_batch_price_of_known_models(project: Project, model: str) -> None:
 
 def test_dry_run_of_all_stages_prices_those_that_can_be_planned(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
-    assert "judge: no price yet. judge needs the answers of extraction" in project.run(
+    assert "judge: no price yet, because it depends on the answers of extraction" in project.run(
         "run_batch.py --process all --dry-run"
     )
     project.run("run_batch.py --process extraction --wait")

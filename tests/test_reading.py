@@ -16,7 +16,7 @@ from pathlib import Path
 import pdfs
 import pymupdf
 import pytest
-from conftest import Project
+from conftest import Project, has_open
 from server import Server
 
 from pipeline.config import ROOT
@@ -63,13 +63,6 @@ def wait_for_reader(parent: int, paper: Path) -> int:
     time.sleep(0.2)  # the file is also open for a moment while its hash is computed
     [pid] = found()
     return pid
-
-
-def has_open(pid: int, file: Path) -> bool:
-    try:
-        return any(link.readlink() == file for link in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False  # the process has ended, or a file was closed in the meantime
 
 
 def is_running(pid: int) -> bool:

@@ -19,8 +19,8 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     """`extraction: found 3 mentions of 2 named datasets on 2 of 9 pages`, and what the stage did to them."""
     total = found.total
     sentence = (
-        f"{process}: found {counted(total.mentions, 'mention')} of {counted(len(found.datasets), 'named dataset')} on "
-        f"{total.pages:,} of {counted(pages, 'page')}"
+        f"{process}: found {counted(total.mentions, 'mention')} {of_datasets(len(found.datasets))} "
+        f"on {total.pages:,} of {counted(pages, 'page')}"
     )
     previous = previous_process(process)
     if previous is None:
@@ -30,6 +30,10 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
         overruled = counted(total.removed + total.restored, "verdict")
         sentence += f", {overruled} of {previous} overruled ({total.removed:,} rejected, {total.restored:,} restored)"
     return f"{sentence}, {total.uncertain:,} uncertain"
+
+
+def of_datasets(named: int) -> str:
+    return f"of {counted(named, 'named dataset')}" if named else "without a name"
 
 
 def stage_data(documents: int, pages: Mapping[str, int], found: StageFindings | None) -> dict[str, Any]:

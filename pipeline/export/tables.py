@@ -47,7 +47,9 @@ def table(path: Path, columns: Sequence[Column]) -> Iterator[Table]:
     form = path.suffix.removeprefix(".")
     package = PACKAGES.get(form)
     if package and find_spec(package) is None:
-        raise ConfigError(f"--format {form} needs the package {package}: run  pip install -r requirements-export.txt .")
+        raise ConfigError(
+            f"--format {form} needs the package {package}: run  pip install -r requirements-export.txt  first."
+        )
     with replacing(path) as file:
         made = _TABLES[form](file, columns)
         yield made

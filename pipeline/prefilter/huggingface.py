@@ -58,7 +58,7 @@ class HuggingFaceClassifier(Classifier):
         except ImportError:
             raise ConfigError(
                 "PREFILTER: huggingface needs the packages torch and transformers: run  pip install -r "
-                "requirements-prefilter.txt ."
+                "requirements-prefilter.txt  first."
             ) from None
         logging.set_verbosity_error()
         logging.disable_progress_bar()

@@ -12,6 +12,8 @@ from pipeline.records import Dataset, Page, PageText
 from pipeline.text.sentences import sentence_spans
 from pipeline.text.tokens import count_tokens
 
+NEAR = 0.9  # share of the most tokens of a chunk
+
 
 @dataclass(frozen=True)
 class Chunking:
@@ -88,14 +90,17 @@ def cut(text: str, language: str | None, max_tokens: int | None) -> list[tuple[i
     # A token has at least one byte, so short texts need no counting.
     if max_tokens is None or len(text.encode()) <= max_tokens or count_tokens(text) <= max_tokens:
         return [(0, len(text))]
-    spans, room = [(0, 0)], max_tokens
+    spans, total = [(0, 0)], 0  # `total`: the sum of the tokens of the sentences in the last span
     for start, end in _units(text, sentence_spans(text, language), max_tokens):
         tokens = count_tokens(text[start:end])
-        if tokens > room and spans[-1][1] > spans[-1][0]:
+        total += tokens
+        # Two sentences can have more tokens together than their sum, so near the limit they are counted together.
+        is_near = total > NEAR * max_tokens
+        is_full = total > max_tokens or (is_near and count_tokens(text[spans[-1][0] : end]) > max_tokens)
+        if is_full and spans[-1][1] > spans[-1][0]:
             spans.append((start, start))
-            room = max_tokens
+            total = tokens
         spans[-1] = (spans[-1][0], end)
-        room -= tokens
     spans[-1] = (spans[-1][0], len(text))
     return spans
 

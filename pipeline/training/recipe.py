@@ -36,5 +36,5 @@ def require_packages() -> None:
     if missing:
         raise ConfigError(
             f"Training needs the packages {', '.join(missing)}: run  "
-            "pip install -r requirements-training.txt -r requirements-local.txt ."
+            "pip install -r requirements-training.txt -r requirements-local.txt  first."
         )
