@@ -30,7 +30,8 @@ _CONTENTS = re.compile(
 )
 # How the lines begin that the two patterns above match. They are looked for on every page, so this saves time.
 _HEADING_START = re.compile(
-    r"\n(?:[^\S\n]|[\d.])*(?:ref|r[ée]f|rif|bib|lit|wor|con|tab|lis|inh|abb|som|[íi]nd|sum)[^\n]*", re.IGNORECASE
+    r"\n(?:[^\S\n]|[\d.])*(?=[rblwctiasíRBLWCTIASÍ])"  # one look at a letter rejects most lines
+    r"(?i:ref|r[ée]f|rif|bib|lit|wor|con|tab|lis|inh|abb|som|[íi]nd|sum)[^\n]*"
 )
 # What a table of contents has and an index of prices has not.
 _CHAPTER = re.compile(
