@@ -216,7 +216,8 @@ class _Refresh:
                 pdf_title=result.title, pdf_year=result.year, remark=result.remark, n_pages=result.n_pages,
                 pages=result.pages,
             )  # fmt: skip
-            decide_languages(text.pages)  # changes nothing, unless the worker died before it could do so itself
+            if not result.has_languages:  # the worker died before it could decide
+                decide_languages(text.pages)
             write_atomic(path, text.model_dump_json(indent=1, exclude_none=True).encode())
         entry.text_bytes = file_size(path) or 0
         _describe(entry, text)

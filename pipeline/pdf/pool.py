@@ -40,7 +40,8 @@ class Limits:
 class ReadResult:
     """The pages of a paper. None are given if `problem` says why it cannot be read, or if the file is `unchanged`.
 
-    `title`, `year`: what the PDF's metadata say. `remark`: what the file has besides its pages.
+    `title`, `year`: what the PDF's metadata say. `remark`: what the file has besides its pages. `has_languages`: the
+    languages of the pages are final; if not, each page has its own guess.
     """
 
     sha256: str | None = None
@@ -51,6 +52,7 @@ class ReadResult:
     pages: list[Page] = field(default_factory=list)
     problem: str | None = None
     unchanged: bool = False
+    has_languages: bool = False
 
 
 class ReadingCancelledError(Exception):
@@ -120,8 +122,10 @@ def _read_on(
                 worker.kill()
                 return _Failure(f"it needs more memory than READ_MEMORY_MB ({limits.megabytes})")
             if message.done:
-                for page, language in zip(result.pages, message.languages or (), strict=False):
-                    page.language = language
+                if message.languages is not None:
+                    result.has_languages = True
+                    for page, language in zip(result.pages, message.languages, strict=True):
+                        page.language = language
                 result.problem = message.problem
                 result.unchanged = not message.problem and not result.n_pages
                 return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 from pipeline.records import storable
@@ -23,7 +27,14 @@ def count_tokens(text: str) -> int:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    # What get_encoding() returns needs half a second and 70 MB more, for tables that only decoding uses.
-    from bpe_openai._bindings import tokenizer_for_encoding
+    """The tokenizer of bpe_openai without the rest of that package, which would need 70 MB and half a second more.
 
-    return tokenizer_for_encoding("o200k_base")
+    When the package is imported, it loads tables that only decoding needs, in every process that counts tokens.
+    """
+    package = find_spec("bpe_openai")
+    found = PathFinder.find_spec("bpe_openai._bindings", package.submodule_search_locations if package else None)
+    if "bpe_openai._bindings" in sys.modules or found is None or found.loader is None:
+        return import_module("bpe_openai._bindings").tokenizer_for_encoding("o200k_base")
+    module = sys.modules["bpe_openai._bindings"] = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.tokenizer_for_encoding("o200k_base")
