@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 CHECK_INTERVAL_S = 0.5  # between checks of the connection while waiting for a paper
-PAPERS_PER_TASK = 4  # a task of Dask costs this process some milliseconds, more than planning a paper
+MAX_PAPERS_PER_TASK = 8  # a task of Dask costs this process some milliseconds, more than planning a paper
 TASKS_PER_THREAD = 2  # that wait at each Dask worker, so that it never waits for this process
 
 _T = TypeVar("_T")
@@ -40,6 +40,7 @@ class ClusterReaders(Readers):
     """Reads papers on the cluster that `client` is connected to, several in one task."""
 
     client: Client
+    papers_per_task: int
     _waiting: list[Reading] = field(default_factory=list)  # for a task that is not full yet
 
     def start(self, file: str, password: str | None, known_sha256: str | None) -> Future[ReadResult]:
@@ -47,7 +48,7 @@ class ClusterReaders(Readers):
         self._check_connection()
         reading = Reading((file, password, known_sha256))
         self._waiting.append(reading)
-        if len(self._waiting) == PAPERS_PER_TASK:
+        if len(self._waiting) == self.papers_per_task:
             self._submit()
         return reading
 
@@ -115,8 +116,8 @@ def _connection_lost(reason: str) -> ClusterError:
 
 
 @contextmanager
-def cluster_readers(config: Config, limits: Limits) -> Iterator[Readers]:
-    """The cluster at DASK_SCHEDULER.
+def cluster_readers(config: Config, limits: Limits, n_papers: int) -> Iterator[Readers]:
+    """The cluster at DASK_SCHEDULER. `n_papers`: how many there are, if all must be read.
 
     Raises ClusterError if it has no scheduler or no worker, or if a worker sees other files or runs other code.
     """
@@ -124,9 +125,12 @@ def cluster_readers(config: Config, limits: Limits) -> Iterator[Readers]:
         _check_workers(client, config)
         executor = client.get_executor(pure=False)
         threads = sum(client.nthreads().values())
+        # Few papers are spread over all threads. OCR takes so long that tasks cost nothing beside it.
+        share = 1 if limits.ocr else n_papers // (threads * TASKS_PER_THREAD)
+        papers_per_task = min(max(share, 1), MAX_PAPERS_PER_TASK)
         try:
-            queue_length = max(QUEUE_LENGTH, threads * TASKS_PER_THREAD * PAPERS_PER_TASK)
-            yield ClusterReaders(executor, limits, queue_length, client=client)
+            queue_length = max(QUEUE_LENGTH, threads * TASKS_PER_THREAD * papers_per_task)
+            yield ClusterReaders(executor, limits, queue_length, client=client, papers_per_task=papers_per_task)
         finally:
             executor.shutdown(wait=False)
 
