@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from pipeline.batches.session import Session
 
 
+ANSWERS = """\
+answers of --resolve:
+  sent            search the provider's list for the batch again
+  sent:BATCH_ID   it exists, and this is its id
+  lost            it does not exist, or its results are gone: its requests are sent again
+  abandon         it cannot be found out whether it exists: give it up
+"""
+
+
 def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
     made = _parser()
     options = made.parse_args(argv)
@@ -33,7 +42,7 @@ def main(argv: Sequence[str] | None = None, clock: Clock = SYSTEM_CLOCK) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser(__doc__, "Show the status of all batches and stages.")
+    made = parser(__doc__, "Show the status of all batches and stages.", more_help=ANSWERS)
     one = made.add_mutually_exclusive_group()
     one.add_argument("--watch", action="store_true", help="show it again every POLL_SECONDS while a batch is running")
     one.add_argument(
@@ -41,8 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--resolve", nargs=2, metavar=("ID", "ANSWER"),
-        help="settle an unclear submission: ID lost (send it again), ID sent (search for it) or ID sent:BATCH_ID; or "
-        "give up a batch whose answers do not come: ID lost, or ID abandon if even that cannot be found out",
+        help="settle an unclear batch: ID is its number, ANSWER one of the four below",
     )  # fmt: skip
     one.add_argument(
         "--clean-remote", action="store_true", help="delete files at the provider that are completely on this disk"
@@ -92,8 +100,11 @@ def _removed(output: Output, session: Session, delete: bool) -> int:
             output.note(source)
         if delete:
             delete_files(papers)
-    verb = "Deleted the results of" if delete else "There are results of"
-    output.note(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
+    if papers:
+        verb = "Deleted the results of" if delete else "There are results of"
+        output.note(f"{verb} {counted(len(papers), 'paper')} no longer in {session.config.input_dir}")
+    else:
+        output.note("No results of removed papers.")
     if papers and not delete:
         output.next("python batch_status.py --removed delete", "deletes them")
     return OK
@@ -124,7 +135,9 @@ def _show(output: Output, session: Session) -> tuple[int, bool]:
 
     report = read_status(session)
     counts = stage_counts(session)
-    print_status(output, report, counts, Progress.now(session, counts).next_step(sent_nothing=True))
+    other = session.workspace.other_command()
+    step = None if other else Progress.now(session, counts).next_step(sent_nothing=True)
+    print_status(output, report, counts, step, other)
     return exit_status(report), report.running
 
 

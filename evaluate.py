@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, output: Output) -> int:
-    from pipeline.cli.evaluation_table import print_comparison, print_evaluation, print_rules
+    from pipeline.cli.evaluation_table import print_comparison, print_evaluation
     from pipeline.config import load_config
     from pipeline.evaluation import (
         compare_runs,
@@ -81,11 +81,10 @@ def _run(options: argparse.Namespace, output: Output) -> int:
         evaluation = evaluate_run(workspace, labels, options.process)
         print_evaluation(output, evaluation)
         report, evaluations, differences = evaluation_report(evaluation), [evaluation], None
-    print_rules(output)
     write_json(report, workspace.evaluation / "evaluation.json")
     write_html(evaluations, workspace.evaluation / "evaluation.html", differences)
     output.report |= {"folder": workspace.evaluation, "evaluation": report}
-    output.note(f"\nWritten to {workspace.evaluation}: evaluation.json, evaluation.html")
+    output.note(f"\nWritten to {workspace.evaluation}: evaluation.json, evaluation.html (with the rules)")
     return OK
 
 

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     help_documents = "export only documents whose id matches, e.g. 'reports/*' (default: all)"
     made.add_argument("--documents", metavar="GLOB", help=help_documents)
     help_canonical = (
-        "CSV of a person, with the columns name and canonical_name, and if wanted canonical_id and document: mentions "
+        "your own CSV, with the columns name and canonical_name, and if wanted canonical_id and document: mentions "
         "with this name get this canonical name"
     )
     made.add_argument("--canonical", type=Path, metavar="FILE", help=help_canonical)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import OK, guarded, parser
 from pipeline.cli.output import Output
 from pipeline.finetune import FORMATS
 from pipeline.words import counted
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+KINDS = ("positive", "negative")  # of rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     made = parser(
         __doc__,
         "Write training data for fine-tuning from the final labels. Human labels override the pipeline, and are enough "
-        "without it: papers without final labels give the pages that people have completed. The files "
-        "train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
+        "without it: for papers without final labels, only the pages that people marked as complete are used. The "
+        "files train.jsonl, valid.jsonl and test.jsonl, and a README.md with all counts, go to the folder finetune in "
         "OUTPUT_DIR.",
     )
     help_format = (
@@ -57,7 +63,7 @@ def _generate(options: argparse.Namespace, output: Output) -> int:
     card = generated.card
     counts: dict[str, dict[str, int]] = {
         split: {
-            "documents": generated.documents.counts[split],
+            "documents": card.documents[split],
             "positive_rows": card.rows[split, "positive"],
             "negative_rows": card.rows[split, "negative"],
         }
@@ -74,6 +80,7 @@ def _generate(options: argparse.Namespace, output: Output) -> int:
         output.note(f"left out: {counted(parts, 'part')} without a mention, of long pages with mentions")
     if not (card.rows["train", "positive"] or card.rows["train", "negative"]):
         output.warning(generated.documents.why_train_is_empty())
+    _note_empty_splits(output, config, {split: sum(card.rows[split, kind] for kind in KINDS) for split in SPLITS})
     output.note(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
         output.note("README.md there has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
@@ -102,8 +109,19 @@ def _generate_judge(options: argparse.Namespace, output: Output) -> int:
         output.note(f"left out: {counted(count, 'page')} ({reason})")
     if not generated.rows["train"]:
         output.warning(generated.documents.why_train_is_empty())
+    _note_empty_splits(output, config, generated.rows)
     output.note(f"Written to {generated.folder}")
     return OK
+
+
+def _note_empty_splits(output: Output, config: Config, rows: Mapping[str, int]) -> None:
+    """Valid and test without rows are no error, but are noticed late, when a model is to be measured."""
+    empty = [split for split in ("valid", "test") if not rows.get(split) and config.split.get(split)]
+    if empty:
+        have = "has" if len(empty) == 1 else "have"
+        output.note(
+            f"{' and '.join(empty)} {have} no rows: label more papers, or change SPLIT or SPLIT_SEED in config.yaml."
+        )
 
 
 if __name__ == "__main__":

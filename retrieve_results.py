@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import guarded, parser
@@ -51,21 +52,36 @@ def _main(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     with open_session(output, options.config, f"retrieve_results.py --process {options.process}", clock) as session:
         if options.process != "all":
             return _stage(output, session, options.process, options)
-        # If nothing is open, the first stage says what was collected, and what is next.
-        stages = [process for process in PROCESSES if process in open_stages(session)] or [PROCESSES[0]]
+        stages = [process for process in PROCESSES if process in open_stages(session)]
+        if not stages:
+            return _nothing_to_collect(output, session)
         return max(_stage(output, session, process, options, process == stages[-1]) for process in stages)
 
 
-def _stage(output: Output, session: Session, process: str, options: argparse.Namespace, show_next: bool = True) -> int:
+def _nothing_to_collect(output: Output, session: Session) -> int:
+    """Update the documents of all stages, and show how far they are."""
+    from pipeline.cli import summary
+    from pipeline.workflow.retrieve import update_documents
+
+    merged = update_documents(session)
+    summary.print_problems(output, merged)
+    output.note("Nothing to collect.")
+    return summary.print_stages(output, merged, session)
+
+
+def _stage(output: Output, session: Session, process: str, options: argparse.Namespace, is_last: bool = True) -> int:
     from pipeline.cli import summary
     from pipeline.workflow.retrieve import retrieve, retrieve_all, retrieve_from
 
     if options.results:
         report = retrieve_from(session, process, options.results)
+    elif options.wait:
+        with session.waiting():
+            report = retrieve_all(session, process, partial(summary.print_waiting, output, process, session))
     else:
-        report = (retrieve_all if options.wait else retrieve)(session, process)
+        report = retrieve(session, process)
     summary.print_problems(output, report.merged)
-    summary.print_retrieved(output, process, report, session, show_next)
+    summary.print_retrieved(output, process, report, session, is_last)
     return summary.exit_status(report)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, parser, positive
 from pipeline.cli.output import Output
 from pipeline.words import counted
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--documents", metavar="GLOB", help=help_documents)
     help_limit = "with --html or --export: only the first N documents (default: all)"
-    made.add_argument("--limit", type=int, metavar="N", help=help_limit)
+    made.add_argument("--limit", type=positive, metavar="N", help=help_limit)
     help_all = (
         "with --html or --export: also pages that no stage has finished (default: only pages that a stage has finished "
         "or found mentions on)"
@@ -106,7 +106,7 @@ def _html(config: Config, output: Output, selection: Selection, all_pages: bool)
     count = write_html(pages, path)
     output.note(f"{counted(count, 'page')} written to {path}")
     output.note(
-        "Next: open it in a browser, download labels.jsonl there, and run  python review_labels.py --import FILE"
+        "Next: open it in a browser, download labels.jsonl there, and run `python review_labels.py --import FILE`"
     )
     return OK
 

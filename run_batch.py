@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import OK, guarded, parser
+from pipeline.cli.arguments import OK, guarded, page_range, parser, positive
 from pipeline.cli.output import Output
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.processes import FINAL, PROCESSES, previous_process
@@ -51,9 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--dry-run", action="store_true", help="show the price; send nothing (needs no key)")
     made.add_argument("--yes", action="store_true", help="agree to ask (and pay for) answered pages again")
     made.add_argument("--wait", action="store_true", help="wait for the batches, and merge the answers as they arrive")
-    made.add_argument("--limit", type=int, metavar="N", help="send only the first N documents (default: all)")
+    made.add_argument("--limit", type=positive, metavar="N", help="send only the first N documents (default: all)")
     made.add_argument("--documents", metavar="GLOB", help="send only documents whose id matches, e.g. 'reports/*'")
-    made.add_argument("--pages", metavar="A-B", help="send only these pages of each document, e.g. 1-5")
+    made.add_argument("--pages", type=page_range, metavar="A-B", help="send only these pages of each paper, e.g. 1-5")
     made.add_argument(
         "--again", nargs="?", const="all", choices=("all", "failed"),
         help="ask again although nothing has changed; with 'failed', only questions that were given up",
@@ -64,21 +66,24 @@ def _parser() -> argparse.ArgumentParser:
 def _main(options: argparse.Namespace, output: Output, clock: Clock) -> int:
     from pipeline.cli.quote import print_quote
     from pipeline.cli.session import open_session
-    from pipeline.selection import Selection, parse_pages
+    from pipeline.selection import Selection
     from pipeline.workflow.run_stage import RunOptions
 
     if options.check:
         with open_session(output, options.config, "run_batch.py --check", clock) as session:
             return _check(output, session)
-    pages = parse_pages(options.pages) if options.pages else None
-    selection = Selection(options.limit, options.documents, pages)
+    selection = Selection(options.limit, options.documents, options.pages)
     run_options = RunOptions(
         lambda quote: print_quote(output, quote), output.warning, selection, options.yes, options.dry_run, options.again
     )
     with open_session(output, options.config, f"run_batch.py --process {options.process}", clock) as session:
-        if options.process != "all":
+        if options.dry_run and options.process == "all":
+            return _price_all(output, session, run_options)
+        waits = not options.dry_run and (options.wait or options.process == "all")
+        with session.waiting() if waits else nullcontext():
+            if options.process == "all":
+                return _run_all(output, session, run_options)
             return _stage(output, session, options.process, run_options, options.wait)[0]
-        return _price_all(output, session, run_options) if options.dry_run else _run_all(output, session, run_options)
 
 
 def _check(output: Output, session: Session) -> int:
@@ -107,7 +112,7 @@ def _run_all(output: Output, session: Session, options: RunOptions) -> int:
     """All stages, one after the other, until one needs the user."""
     worst = OK
     for process in PROCESSES:
-        status, must_stop = _stage(output, session, process, options, wait=True, show_next=process == FINAL)
+        status, must_stop = _stage(output, session, process, options, wait=True, is_last=process == FINAL)
         worst = max(worst, status)
         if must_stop:
             break
@@ -115,7 +120,7 @@ def _run_all(output: Output, session: Session, options: RunOptions) -> int:
 
 
 def _stage(
-    output: Output, session: Session, process: str, options: RunOptions, wait: bool, show_next: bool = True
+    output: Output, session: Session, process: str, options: RunOptions, wait: bool, is_last: bool = True
 ) -> tuple[int, bool]:
     """(exit status, whether the stages after it should not be started)."""
     from pipeline.cli import summary
@@ -123,12 +128,16 @@ def _stage(
     from pipeline.workflow.run_stage import run_stage
 
     wait = wait and not options.dry_run
-    report = (run_and_wait if wait else run_stage)(session, process, options)
+    if wait:
+        announce = partial(summary.print_waiting, output, process, session)
+        report = run_and_wait(session, process, options, announce)
+    else:
+        report = run_stage(session, process, options)
     summary.print_problems(output, report.merged)
     if options.dry_run:
         output.note("Dry run: nothing was sent.")
     elif wait:
-        summary.print_retrieved(output, process, report, session, show_next)
+        summary.print_retrieved(output, process, report, session, is_last, is_retrieval=False)
     else:
         summary.print_submitted(output, process, report, session)
     return summary.exit_status(report), report.must_stop

@@ -35,7 +35,7 @@ class Selection:
         if self.documents and not matching:
             raise InputError(
                 f"No document matches '{self.documents}': a document's id is its path in INPUT_DIR without .pdf "
-                "(python run_batch.py --check  lists all)."
+                "(`python run_batch.py --check` lists all)."
             )
 
     def has_page(self, page: int) -> bool:
@@ -47,5 +47,5 @@ def parse_pages(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= first <= last:
-        raise ConfigError(f"--pages '{text}' is not a page or a range of pages: write 3 or 1-5.")
+        raise ConfigError(f"'{text}' is not a page or a range of pages: write 3 or 1-5")
     return first, last

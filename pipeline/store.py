@@ -33,12 +33,12 @@ def manifest_entries(workspace: Workspace) -> Iterator[ManifestEntry]:
                 yield ManifestEntry.model_validate_json(line)
     except FileNotFoundError:
         raise InputError(
-            f"{path} does not exist yet: read the papers first with  python run_batch.py --check  (it needs no key)."
+            f"{path} does not exist yet: read the papers first with `python run_batch.py --check` (it needs no key)."
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise WorkspaceError(
-            f"Cannot read {path} ({reason}): delete it, then run  python run_batch.py --check"
+            f"Cannot read {path} ({reason}): delete it, then run `python run_batch.py --check`"
         ) from None
 
 
@@ -50,7 +50,7 @@ def load_text(workspace: Workspace, source: str) -> PageText:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise WorkspaceError(
-            f"Cannot read {path} ({reason}): run  python run_batch.py --check  to rebuild it."
+            f"Cannot read {path} ({reason}): run `python run_batch.py --check` to rebuild it."
         ) from None
 
 
@@ -64,7 +64,7 @@ def load_document(workspace: Workspace, process: str, source: str) -> Document |
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise WorkspaceError(
-            f"Cannot read {path} ({reason}): delete it and run  python retrieve_results.py --process {process}  to "
+            f"Cannot read {path} ({reason}): delete it and run `python retrieve_results.py --process {process}` to "
             "rebuild it."
         ) from None
 

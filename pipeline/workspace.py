@@ -6,13 +6,15 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
 from pipeline.errors import LockedError, WorkspaceError
 from pipeline.files import unwritable
 
+LOCK = "ledger.lock"  # held while planning, submitting or collecting
+WAITING = "waiting.lock"  # held by a command that waits for answers
 LOCK_TIMEOUT = 5.0  # seconds that a command waits for another one; most hold the lock for less
 LOCK_POLL = 0.05  # seconds between two attempts to get the lock
 
@@ -88,16 +90,15 @@ class Workspace:
         """Held while planning, submitting or collecting. Raises LockedError, which names the other `holder`."""
         from filelock import FileLock, Timeout
 
-        lock, note = FileLock(self.root / "ledger.lock"), self.root / "ledger.lock.holder"
+        lock, note = FileLock(self.root / LOCK), self._note(LOCK)
         deadline = clock.monotonic() + LOCK_TIMEOUT
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 if clock.monotonic() >= deadline:
-                    other = note.read_text(encoding="utf-8") if note.exists() else "another command"
                     raise LockedError(
-                        f"{other} is working in {self.root}: wait until it ends, then run this again."
+                        f"{self._holder(LOCK)} is working in {self.root}: wait until it ends, then run this again."
                     ) from None
                 clock.sleep(LOCK_POLL)
         try:
@@ -109,6 +110,50 @@ class Workspace:
         finally:
             note.unlink(missing_ok=True)
             lock.release()
+
+    @contextmanager
+    def waiting(self, holder: str) -> Iterator[None]:
+        """Held by a command that waits for answers and collects them. It keeps no other command from doing anything.
+
+        Of several commands that wait, only the first holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock, note = FileLock(self.root / WAITING), self._note(WAITING)
+        with suppress(Timeout):  # longer than `other_command` holds it
+            lock.acquire(timeout=10 * LOCK_POLL)
+        try:
+            if lock.is_locked:
+                with suppress(OSError):
+                    note.write_text(f"{holder} (process {os.getpid()})", encoding="utf-8")
+            yield
+        finally:
+            if lock.is_locked:
+                note.unlink(missing_ok=True)
+                lock.release()
+
+    def other_command(self) -> tuple[str, bool] | None:
+        """Another command that works here now, and whether it will collect the answers. None: there is no other."""
+        from filelock import FileLock, Timeout
+
+        for name in (WAITING, LOCK):
+            lock = FileLock(self.root / name)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return self._holder(name), name == WAITING
+            lock.release()
+        return None
+
+    def _holder(self, lock: str) -> str:
+        try:
+            return self._note(lock).read_text(encoding="utf-8") or "another command"
+        except OSError:
+            return "another command"
+
+    def _note(self, lock: str) -> Path:
+        """Who holds the lock. On Windows, the file of a lock cannot be read while it is held."""
+        return self.root / f"{lock}.holder"
 
 
 def _file_name(batch_id: str) -> str:

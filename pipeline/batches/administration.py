@@ -23,7 +23,7 @@ def cancel(session: Session, which: str) -> Iterator[str]:
     open_batches = [batch for batch in session.ledger.batches.all() if batch.state != "collected"]
     chosen = [batch for batch in open_batches if which in ("all", str(batch.id), batch.batch_id)]
     if not chosen and which != "all":
-        raise ProviderError(f"There is no open batch '{which}': run  python batch_status.py  to see all batches.")
+        raise ProviderError(f"There is no open batch '{which}': run `python batch_status.py` to see all batches.")
     if not chosen:
         yield "There are no open batches to cancel."
     failed = 0
@@ -41,7 +41,7 @@ def cancel(session: Session, which: str) -> Iterator[str]:
 
 def _cancel(session: Session, batch: Batch) -> str:
     if batch.state == "creating":
-        return f"{batch.path} was not cancelled: first run  python batch_status.py --resolve {batch.id} sent"
+        return f"{batch.path} was not cancelled: first run `python batch_status.py --resolve {batch.id} sent`"
     if batch.state != "submitted":
         with session.ledger.transaction():
             outcome = Outcome("cancelled", message="cancelled before it was sent")
@@ -53,11 +53,11 @@ def _cancel(session: Session, batch: Batch) -> str:
     session.ledger.batches.update(batch.id, **as_recorded(info))
     command = f"python retrieve_results.py --process {batch.process}"
     if info.ended and info.status != "cancelled":
-        return f"{info.id} has already ended ({info.status}): run  {command}  to collect its answers."
+        return f"{info.id} has already ended ({info.status}): run `{command}` to collect its answers."
     are = "can be used" if session.provider.is_free else "are billed"
     return (
-        f"{info.id} is {info.status}. Its answers so far {are}: run  {command}  to collect them. To ask the rest "
-        f"again: python run_batch.py --process {batch.process}"
+        f"{info.id} is {info.status}. Its answers so far {are}: run `{command}` to collect them. To ask the rest "
+        f"again: `python run_batch.py --process {batch.process}`"
     )
 
 
@@ -71,7 +71,7 @@ def resolve(session: Session, which: str, verdict: str) -> str:
     batches = session.ledger.batches.all()
     batch = next((batch for batch in batches if which in (str(batch.id), batch.batch_id)), None)
     if batch is None or batch.state not in ("creating", "submitted"):
-        raise ProviderError(f"There is no open batch '{which}': run  python batch_status.py  to see all batches.")
+        raise ProviderError(f"There is no open batch '{which}': run `python batch_status.py` to see all batches.")
     word, _, batch_id = verdict.partition(":")
     if verdict == "abandon" and batch.state == "submitted":
         return _abandon(session, batch)
@@ -82,10 +82,10 @@ def resolve(session: Session, which: str, verdict: str) -> str:
         return f"{batch.path} will be submitted by the next run_batch.py --process {batch.process}."
     if batch.state == "submitted":
         raise ProviderError(
-            f"Batch {batch.batch_id} was submitted: the only possible answer is  lost , not  {verdict} ."
+            f"Batch {batch.batch_id} was submitted: the only possible answer is `lost`, not `{verdict}`."
         )
     if word != "sent":
-        raise ProviderError(f"'{verdict}' is not a possible answer: use  lost ,  sent  or  sent:<batch id> .")
+        raise ProviderError(f"'{verdict}' is not a possible answer: use `lost`, `sent` or `sent:<batch id>`.")
     return _connect(session, batch, batch_id)
 
 
@@ -95,7 +95,7 @@ def _connect(session: Session, batch: Batch, batch_id: str) -> str:
     info = provider.status(batch_id) if batch_id else provider.find(batch.file_id or "")
     if info is None:
         raise ProviderError(
-            f"The provider's list has no batch with the input file {batch.file_id}: use  sent:<batch id>  or  lost ."
+            f"The provider's list has no batch with the input file {batch.file_id}: use `sent:<batch id>` or `lost`."
         )
     is_taken = any(other.batch_id == info.id for other in session.ledger.batches.all())
     if is_taken or info.input_file_id not in (None, batch.file_id):
@@ -136,13 +136,13 @@ def _rescue(session: Session, batch: Batch) -> bool:
     except UnreachableError as error:
         raise ProviderError(
             f"It cannot be found out now whether batch {batch.batch_id} is lost ({error}) Run the same command again "
-            "later. To give up its answers whatever the provider has:  python batch_status.py --resolve "
-            f"{batch.id} abandon"
+            "later. To give up its answers whatever the provider has: `python batch_status.py --resolve "
+            f"{batch.id} abandon`"
         ) from None
-    next_step = f"python retrieve_results.py --process {batch.process}  to collect its answers"
+    next_step = f"`python retrieve_results.py --process {batch.process}` to collect its answers"
     if not info.ended:
-        next_step = f"python batch_status.py --cancel {batch.id}  to end it and keep its answers"
-    raise ProviderError(f"Batch {info.id} is not lost, it is {info.status}: run  {next_step}.")
+        next_step = f"`python batch_status.py --cancel {batch.id}` to end it and keep its answers"
+    raise ProviderError(f"Batch {info.id} is not lost, it is {info.status}: run {next_step}.")
 
 
 def clean_remote(session: Session) -> Iterator[str]:

@@ -84,14 +84,14 @@ class Collected:
             yield
         except UnknownBatchError as error:
             self.unknown.append(
-                f"{error} If its results were saved elsewhere, run  python retrieve_results.py --process "
-                f"{batch.process} --results FILE . If they are lost, run  python batch_status.py --resolve {batch.id} "
-                "lost  to ask its requests again."
+                f"{error} If its results were saved elsewhere, run `python retrieve_results.py --process "
+                f"{batch.process} --results FILE`. If they are lost, run `python batch_status.py --resolve {batch.id} "
+                "lost` to ask its requests again."
             )
         except IncompleteResultsError as error:
             self.unreachable.append(
                 f"{error} They will be downloaded again: run the same command again later. If that does not help, run "
-                f"python batch_status.py --resolve {batch.id} lost  to keep the answers that can be read, and ask the "
+                f"`python batch_status.py --resolve {batch.id} lost` to keep the answers that can be read, and ask the "
                 "other requests again."
             )
             self.running += 1

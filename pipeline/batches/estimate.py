@@ -16,7 +16,7 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.batches import Destination
 from pipeline.ledger.usage import InProgress, PastAnswers
 from pipeline.stages import get_stage
-from pipeline.words import counted
+from pipeline.words import counted, dollars
 
 ENOUGH_ANSWERS = 30  # past answers that are needed to predict better than a stage's usual answer length
 Z_95 = 1.96  # standard deviations on each side of the mean for a 95 % interval
@@ -156,7 +156,13 @@ def over_budget(ledger: Ledger, config: Config) -> str | None:
     if not most or spent + most <= config.max_cost_usd:
         return None
     return (
-        f"MAX_COST_USD is ${config.max_cost_usd:.6g}, but ${spent:.6g} was already spent, and the requests in "
-        f"progress, these included, may cost up to ${most:.6g}. Nothing was sent: raise MAX_COST_USD in config.yaml, "
-        "or send less (--limit, --documents, --pages)."
+        f"MAX_COST_USD is {_exactly(config.max_cost_usd)}, but {dollars(spent)} was already spent, and the requests "
+        f"in progress, these included, may cost up to {dollars(most, up=True)}, together "
+        f"{dollars(spent + most, up=True)}. Nothing was sent: raise MAX_COST_USD in config.yaml, or send less (--limit, --documents, --pages)."
     )
+
+
+def _exactly(limit: float) -> str:
+    """A limit as the user has set it: rounded, it could look as if it were not exceeded."""
+    shown = dollars(limit)
+    return shown if float(shown.lstrip("$").replace(",", "")) == limit else f"${limit:.10f}".rstrip("0")

@@ -219,7 +219,7 @@ def check_ledger_is_complete(run: StageRun) -> None:
         batches = counted(len(unknown), "batch", "batches")
         raise ConsentError(
             f"{path} lists {batches} that {run.ledger.path} does not know: the ledger was replaced or lost. Import "
-            f"the answers with  python retrieve_results.py --process {run.process} --results {unknown[0]}{more} , or "
+            f"the answers with `python retrieve_results.py --process {run.process} --results {unknown[0]}{more}`, or "
             "add --yes to ask (and pay for) these pages again."
         )
 

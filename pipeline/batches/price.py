@@ -59,8 +59,8 @@ class Pricing:
 
 
 def counts_are_exact(model: str) -> bool:
-    """Whether `count_tokens` uses the encoding of this model."""
-    return _O200K.match(model) is not None
+    """Whether `count_tokens` uses the encoding of this model: it is not known of a model that nobody lists."""
+    return _O200K.match(model) is not None and _listed(model) is not None
 
 
 @lru_cache(maxsize=64)

@@ -52,6 +52,10 @@ class Session:
         """Held while planning, submitting or collecting, never while waiting. Raises LockedError."""
         return self.workspace.lock(self._command, self.clock)
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Held while waiting for answers, so that other commands can tell that they will be collected."""
+        return self.workspace.waiting(self._command)
+
     def stage_run(self, process: str) -> StageRun:
         return StageRun(get_stage(process), self.config, self.workspace, self.ledger, self.provider)
 

@@ -112,6 +112,6 @@ def _unsettled(batch: Batch, file_id: str, cause: str = "") -> UnsettledError:
     return UnsettledError(
         f"It is unknown whether {batch.path} ({counted(batch.requests, 'request')}) became a batch, because the "
         f"provider's reply was lost{cause}. It is not sent again, because it might be paid for twice. Look in the "
-        f"provider's list of batches for the input file {file_id}: if it is there, run  python batch_status.py "
-        f"--resolve {batch.id} sent:<batch id> , if not, run  python batch_status.py --resolve {batch.id} lost ."
+        f"provider's list of batches for the input file {file_id}: if it is there, run `python batch_status.py "
+        f"--resolve {batch.id} sent:<batch id>`, if not, run `python batch_status.py --resolve {batch.id} lost`."
     )

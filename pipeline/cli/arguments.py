@@ -6,12 +6,14 @@ import argparse
 import errno
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from pipeline.cli.commands import is_script
 from pipeline.cli.installation import check_installation
@@ -31,18 +33,19 @@ def parser(
     processes: str | None = None,
     required: bool = True,
     reports: bool = True,
+    more_help: str = "",
 ) -> argparse.ArgumentParser:
     """A parser with --config, --quiet, --json if the command `reports`, and --process with all stages and `all`.
 
-    `processes`: the help of --process, which is left out without it. The help of the command ends with the commands in
-    the docstring of the script.
+    `processes`: the help of --process, which is left out without it. `more_help`: printed after the
+    options. The help of the command ends with the commands in the docstring of the script.
     """
     check_installation()
     _use_utf8()
     width = shutil.get_terminal_size().columns - 2
-    made = argparse.ArgumentParser(
+    made = _Parser(
         description=textwrap.fill(description, width),
-        epilog=textwrap.indent("\n".join(["examples:", *examples(script_doc)]), "  ").strip(),
+        epilog=f"{more_help}\n{_listed(examples(script_doc))}".strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -59,6 +62,38 @@ def parser(
         help_json = "print one JSON object for scripts; everything else goes to standard error (docs/batches.md)"
         common.add_argument("--json", action="store_true", help=help_json)
     return made
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print the message and end with status 2. Names of papers are no arguments of any command."""
+        paper = re.search(r"unrecognized arguments:.*?(\S+)\.pdf\b", message, re.IGNORECASE)
+        if paper and "--documents GLOB" in self.format_usage():
+            name = re.sub(r"^(?:.*/)?input/|^.*[/\\](?=[^/\\]*$)", "", paper[1], count=1)
+            message += f" (to choose papers use --documents '{name}')"
+        super().error(message)
+
+
+def positive(text: str) -> int:
+    """The type of an argument: a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def page_range(text: str) -> tuple[int, int]:
+    """The type of an argument: a page, or a range of pages."""
+    from pipeline.errors import ConfigError
+    from pipeline.selection import parse_pages
+
+    try:
+        return parse_pages(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _listed(commands: Sequence[str]) -> str:
+    return "\n".join(["examples:", *(f"  {command}" for command in commands)])
 
 
 def examples(script_doc: str | None) -> list[str]:
@@ -103,7 +138,9 @@ def _status(output: Output, work: Callable[[Output], int], after_interrupt: str)
         if (error.name or "").partition(".")[0] == "pipeline":
             raise
         said = " ".join(str(error).split())[:200]
-        output.error(f"A package that this program needs cannot be used ({said}): run  pip install -r requirements.txt")
+        output.error(
+            f"A package that this program needs cannot be used ({said}): run `pip install -r requirements.txt`"
+        )
         return FAILED
     except KeyboardInterrupt:
         output.interrupted(f"Interrupted. Nothing is lost: run the same command to continue.{after_interrupt}")

@@ -10,7 +10,6 @@ from pipeline.evaluation import (
     GROUP_FIELDS,
     LEVELS,
     MEASURES,
-    RULES,
     Comparison,
     Evaluation,
     Row,
@@ -30,7 +29,7 @@ MEASURE_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1", "f05"
 
 
 def print_evaluation(output: Output, evaluation: Evaluation) -> None:
-    """The measures of all stages, what the verdicts changed, the chosen stage by field, notes and rules."""
+    """The measures of all stages, what the verdicts changed, the chosen stage by field, and notes."""
     scores = evaluation.chosen.scores
     mentions = sum(len(page.mentions) for page in evaluation.placement.pages)
     parts = (counted(scores.pages, "page"), counted(len(scores.documents), "document"), counted(mentions, "mention"))
@@ -66,13 +65,6 @@ def print_comparison(output: Output, comparison: Comparison) -> None:
         output.note(f"{LEVEL_NAMES[level]:<8} {value:>8}   {interval}")
     if comparison.only_one:
         output.note(f"{counted(comparison.only_one, 'gold page')} left out, because only one of the runs has them")
-
-
-def print_rules(output: Output) -> None:
-    """The rules of the comparison."""
-    output.note("\nRules")
-    for name, rule in RULES.items():
-        output.note(textwrap.fill(f"{LEVEL_NAMES.get(name, name)}: {rule}", WIDTH, subsequent_indent="  "))
 
 
 def printable(text: str) -> str:

@@ -18,18 +18,22 @@ SHOWN_DATASETS = 5
 def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     """`extraction: found 3 mentions of 2 named datasets on 2 of 9 pages`, and what the stage did to them."""
     total = found.total
-    sentence = (
-        f"{process}: found {counted(total.mentions, 'mention')} {of_datasets(len(found.datasets))} "
-        f"on {total.pages:,} of {counted(pages, 'page')}"
-    )
+    sentence = f"{process}: found no mentions"
+    if total.mentions:
+        sentence = (
+            f"{process}: found {counted(total.mentions, 'mention')} {of_datasets(len(found.datasets))} "
+            f"on {total.pages:,} of {counted(pages, 'page')}"
+        )
     previous = previous_process(process)
     if previous is None:
         return sentence
-    sentence += f"; {total.rejected:,} rejected"
+    sentence += f"; {total.rejected:,} rejected, {total.uncertain:,} uncertain"
     if previous_process(previous):  # the first verdicts overrule none
         overruled = counted(total.removed + total.restored, "verdict")
-        sentence += f", {overruled} of {previous} overruled ({total.removed:,} rejected, {total.restored:,} restored)"
-    return f"{sentence}, {total.uncertain:,} uncertain"
+        sentence += f"; {overruled} of {previous} overruled"
+        if total.removed + total.restored:
+            sentence += f": {total.removed:,} from valid to rejected, {total.restored:,} from rejected to valid"
+    return sentence
 
 
 def of_datasets(named: int) -> str:

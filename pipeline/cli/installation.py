@@ -49,16 +49,16 @@ def _use_the_environment(has_python: bool) -> str:
         environment = Path(".venv")
     folder = environment / ("Scripts" if IS_WINDOWS else "bin")
     python = folder / ("python.exe" if IS_WINDOWS else "python")
-    command = f"{shell_word(str(python))} {shell_word(sys.argv[0])}"
+    command = " ".join(map(shell_word, [str(python), *sys.argv]))
     if python.exists() and Path(sys.prefix) != ROOT / ".venv":
-        return f"run  {command}  instead."
+        return f"run `{command}` instead."
     install = f"install -r {shell_word(str(environment.with_name('requirements.txt')))}"
     if has_python and sys.prefix != sys.base_prefix:  # an environment is active, but empty
-        return f"run  {shell_word(sys.executable)} -m pip {install}"
+        return f"run `{shell_word(sys.executable)} -m pip {install}`"
     newer = shell_word(sys.executable)
     if not has_python:
         newer = f"py -{OLDEST_NAME}" if IS_WINDOWS else f"python{OLDEST_NAME}"
-    then = "  and then  "
+    then = "` and then `"
     both = then if IS_WINDOWS else " && "  # which the PowerShell of Windows does not know
     pip = f"{shell_word(str(folder / 'pip'))} {install}"
-    return f"run  {newer} -m venv {shell_word(str(environment))}{both}{pip}{then}{command}"
+    return f"run `{newer} -m venv {shell_word(str(environment))}{both}{pip}{then}{command}`"

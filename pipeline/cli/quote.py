@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.batches.estimate import ENOUGH_ANSWERS, Estimate, Quote
 from pipeline.cli.output import Output
-from pipeline.words import counted
+from pipeline.words import counted, dollars
 
 
 def print_quote(output: Output, quote: Quote) -> None:
@@ -85,19 +85,10 @@ def _estimate_lines(estimate: Estimate) -> list[str]:
 
 def _cost_range(estimate: Estimate) -> str:
     cost = estimate.cost
-    return f"{dollars(cost.low)} to {dollars(cost.high)}" if cost else "unknown"
+    return f"{dollars(cost.low, beside=cost.high)} to {dollars(cost.high, up=True)}" if cost else "unknown"
 
 
 def _rate(per_token: float) -> str:
     """Dollars per million tokens: `$0.30`, `$0.075`."""
     text = f"{per_token * 1e6:.6f}".rstrip("0")
     return f"${text}{'0' * (2 - len(text.partition('.')[2]))}"
-
-
-def dollars(amount: float | None) -> str:
-    """With enough decimal places to show something: a page costs fractions of a cent."""
-    if amount is None:
-        return "unknown"
-    if not amount:
-        return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}" if amount >= 0.01 else f"${amount:.6f}"

@@ -12,9 +12,9 @@ from pipeline.batches.status import BatchStatus, StatusReport
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK, READY
 from pipeline.cli.found import found_sentence, stage_data
 from pipeline.cli.output import Output
-from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES
 from pipeline.records import NOT_SENT
+from pipeline.words import dollars
 from pipeline.workflow.counts import StageCounts
 from pipeline.workflow.next_step import Step
 
@@ -28,8 +28,17 @@ def exit_status(report: StatusReport) -> int:
     return NEEDS_ATTENTION if report.unsettled else READY if report.ready else OK
 
 
-def print_status(output: Output, report: StatusReport, stages: Mapping[str, StageCounts], step: Step | None) -> None:
-    """The batches of each stage, two lines for each, then the pages of all stages, and the next step."""
+def print_status(
+    output: Output,
+    report: StatusReport,
+    stages: Mapping[str, StageCounts],
+    step: Step | None,
+    other: tuple[str, bool] | None,
+) -> None:
+    """The batches of each stage, two lines for each, then the pages of all stages, and the next step.
+
+    `other`: a command that works here now, and whether it will collect the answers.
+    """
     for process in PROCESSES:
         batches = [status for status in report.batches if status.batch.process == process]
         if batches:
@@ -45,8 +54,8 @@ def print_status(output: Output, report: StatusReport, stages: Mapping[str, Stag
     for status in report.batches:
         if status.batch.state == "creating":
             output.problem(
-                f"it is unknown whether batch {status.batch.id} was submitted: run  python batch_status.py --resolve "
-                f"{status.batch.id} sent  to search for it, or give another answer (--help lists them)."
+                f"it is unknown whether batch {status.batch.id} was submitted: run `python batch_status.py --resolve "
+                f"{status.batch.id} sent` to search for it, or give another answer (--help lists them)."
             )
     output.report |= {
         "batches": [_data(status) for status in report.batches],
@@ -62,9 +71,12 @@ def print_status(output: Output, report: StatusReport, stages: Mapping[str, Stag
     ]
     if found:
         output.note("\n" + "\n".join(found))
-    if step and not report.unsettled:  # the row of an unsettled submission has what must be done first
+    if other:
+        command, collects = other
+        output.note(f"\n{command} is running in this folder{' and will collect the answers' if collects else ''}.")
+    elif step and not report.unsettled:  # the row of an unsettled submission has what must be done first
         output.note()
-        output.next(step.command, step.remark)
+        output.next(step.command, step.remark, step.other)
 
 
 def _data(status: BatchStatus) -> dict[str, Any]:

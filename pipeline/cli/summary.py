@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.batches.session import Session
 from pipeline.cli.arguments import NEEDS_ATTENTION, OK
 from pipeline.cli.found import found_sentence, print_frequent, stage_data
 from pipeline.cli.output import Output
-from pipeline.cli.quote import dollars
 from pipeline.processes import PROCESSES, next_process, previous_process
-from pipeline.words import counted
+from pipeline.words import counted, dollars, dollars_by_part
 from pipeline.workflow.findings import stage_findings
 from pipeline.workflow.next_step import Progress, Step, retrieve, run
 from pipeline.workflow.report import Merged, Report
@@ -26,7 +27,7 @@ def print_problems(output: Output, merged: Merged) -> None:
         output.problem(f"{entry.file}: {entry.problem}.")
     more = len(merged.problems) - SHOWN_PROBLEMS
     if more > 0:
-        output.problem(f"{more} more papers cannot be read: run  python run_batch.py --check  to see all.")
+        output.problem(f"{more} more papers cannot be read: run `python run_batch.py --check` to see all.")
 
 
 def print_submitted(output: Output, process: str, report: Report, session: Session) -> None:
@@ -49,21 +50,43 @@ def print_submitted(output: Output, process: str, report: Report, session: Sessi
             output.note("All requests were answered on this machine.")
         else:
             output.note(
-                f"A batch takes up to {session.config.completion_window}. To see its status: python batch_status.py"
+                f"A batch takes up to {session.config.completion_window}. To see its status: `python batch_status.py`"
             )
         output.next(retrieve(process))
     else:
         _print_next(output, process, report, session)
 
 
-def print_retrieved(output: Output, process: str, report: Report, session: Session, show_next: bool = True) -> None:
-    """The summary of collecting and merging."""
+def print_waiting(output: Output, process: str, session: Session, report: Report) -> None:
+    """What was sent, and that the command waits now. In a log file there is no progress bar."""
+    if session.provider.answers_here or not report.open + report.waiting:
+        return
+    start = "waiting"
+    if report.sent:
+        batches = counted(report.batches, "batch", "batches")
+        start = f"sent {counted(report.sent, 'request')} in {batches}. Waiting"
+    window = session.config.completion_window
+    output.note(
+        f"{process}: {start} for the answers, which can take up to {window}. "
+        "The command can be interrupted and repeated."
+    )
+
+
+def print_retrieved(
+    output: Output, process: str, report: Report, session: Session, is_last: bool = True, is_retrieval: bool = True
+) -> None:
+    """The summary of collecting and merging.
+
+    `is_last`: no stage follows, so the cost and the next step are printed. `is_retrieval`: the command was to collect
+    answers, and says so if there were none.
+    """
     got, merged = report.collected, report.merged
     _add_data(output, process, report)
-    outcomes = ", ".join(f"{count:,} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
-    output.note(
-        f"{process}: collected {counted(got.batches, 'batch', 'batches')} ({outcomes}), {got.running} still running"
-    )
+    if got.batches or got.outcomes or got.running or is_retrieval:
+        outcomes = ", ".join(f"{count:,} {kind}" for kind, count in sorted(got.outcomes.items())) or "no new answers"
+        collected = f"collected {counted(got.batches, 'batch', 'batches')} ({outcomes})" if got.batches else outcomes
+        running = f", {counted(got.running, 'batch', 'batches')} still running" if got.running else ""
+        output.note(f"{process}: {collected}{running}")
     if got.repaired:
         were = "answer was" if got.repaired == 1 else "answers were"
         repairs = ", ".join(counted(count, repair) for repair, count in got.repairs.most_common())
@@ -71,15 +94,11 @@ def print_retrieved(output: Output, process: str, report: Report, session: Sessi
     _print_troubles(output, process, report)
     _print_blocked(output, process, report)
     _print_waiting(output, process, report)
-    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(merged.statuses.items()))
-    if merged.pages:
-        output.note(f"{process}: {counted(merged.pages, 'page')} of {_documents(merged)} = {statuses}")
-    else:
-        output.note(f"{process}: {_documents(merged)}")
+    output.note(f"{process}: {pages_sentence(merged)}")
     if _failed_pages(merged):
         output.problem(
             f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
-            f"To ask again: python run_batch.py --process {process} --again failed"
+            f"To ask again: `python run_batch.py --process {process} --again failed`"
         )
     found = stage_findings(session, process)
     output.add_to("stages", process, **stage_data(merged.documents, merged.statuses, found))
@@ -87,9 +106,27 @@ def print_retrieved(output: Output, process: str, report: Report, session: Sessi
         output.note(found_sentence(process, found, merged.pages))
     if next_process(process) is None:
         print_frequent(output, found)
-    print_costs(output, session)
-    if show_next or report.must_stop:
+    if is_last or report.must_stop:
+        print_costs(output, session)
         _print_next(output, process, report, session)
+
+
+def print_stages(output: Output, merged: Merged, session: Session) -> int:
+    """How far all stages are, what they cost, and the next step. Returns the exit status."""
+    status = exit_status(Report(merged=merged))
+    for process, statuses in merged.stages.items():
+        stage = replace(merged, statuses=statuses)
+        found = stage_findings(session, process)
+        output.add_to("stages", process, **stage_data(merged.documents, statuses, found))
+        output.note(f"{process}: {pages_sentence(stage)}")
+        if merged.pages:
+            output.note(found_sentence(process, found, merged.pages))
+        status = max(status, exit_status(Report(merged=stage)))
+    print_costs(output, session)
+    step = Progress.after(session, merged).next_step()
+    if step:
+        output.next(step.command, step.remark, step.other)
+    return status
 
 
 def print_costs(output: Output, session: Session) -> None:
@@ -99,11 +136,12 @@ def print_costs(output: Output, session: Session) -> None:
     if not used:
         return
     costs = {process: usage.cost_usd for process, usage in used.items()}
-    spent = dollars(session.ledger.usage.spent())
     output.report["usage"] = {process: usage.model_dump() for process, usage in used.items()}
+    spent, parts = dollars_by_part(costs)
     if None in costs.values():
-        spent = f"at least {spent} (the price of a model is unknown: add it to PRICES in config.yaml)"
-    output.note(f"cost so far: {spent} ({', '.join(f'{process} {dollars(cost)}' for process, cost in costs.items())})")
+        known = dollars(session.ledger.usage.spent())  # a part of the cost of such a stage may be known
+        spent = f"at least {known} (the price of a model is unknown: add it to PRICES in config.yaml)"
+    output.note(f"cost so far: {spent} ({parts})")
 
 
 def _add_data(output: Output, process: str, report: Report) -> None:
@@ -146,8 +184,8 @@ def _print_blocked(output: Output, process: str, report: Report) -> None:
     previous = previous_process(process)
     if report.blocked and previous:
         output.note(
-            f"{process}: {previous} is pending for {counted(report.blocked, 'page')}. Run  python "
-            f"retrieve_results.py --process {previous}  and then this stage again."
+            f"{process}: {previous} is pending for {counted(report.blocked, 'page')}. Run `python "
+            f"retrieve_results.py --process {previous}` and then this stage again."
         )
 
 
@@ -179,13 +217,20 @@ def _print_next(output: Output, process: str, report: Report, session: Session) 
     else:
         step = Progress.after(session, report.merged).next_step(process, report.sent_nothing)
     if step:
-        output.next(step.command, step.remark)
+        output.next(step.command, step.remark, step.other)
 
 
 def _failed_pages(merged: Merged) -> int:
     return sum(count for status, count in merged.statuses.items() if status.startswith("failed:"))
 
 
-def _documents(merged: Merged) -> str:
-    unreadable = f", {len(merged.problems):,} of them unreadable" if merged.problems else ""
-    return f"{counted(merged.documents, 'document')}{unreadable}"
+def pages_sentence(merged: Merged) -> str:
+    """`91 pages of 4 documents: 84 answered, 7 skipped:blank (2 documents are unreadable)`. The counts add up."""
+    unreadable = counted(len(merged.problems), "document is", "documents are") + " unreadable"
+    readable = merged.documents - len(merged.problems)
+    if merged.problems and not readable:
+        return unreadable
+    order = sorted(merged.statuses.items(), key=lambda item: (item[0] != "answered", -item[1], item[0]))
+    statuses = ", ".join(f"{count:,} {status}" for status, count in order)
+    pages = f"{counted(merged.pages, 'page')} of {counted(readable, 'document')}"
+    return f"{pages}{f': {statuses}' if statuses else ''}{f' ({unreadable})' if merged.problems else ''}"

@@ -21,7 +21,7 @@ def require_packages() -> None:
         import scipy.optimize  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"The evaluation needs the package {error.name}: run  pip install -r requirements-evaluation.txt  first."
+            f"The evaluation needs the package {error.name}: run `pip install -r requirements-evaluation.txt` first."
         ) from None
 
 

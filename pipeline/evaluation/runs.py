@@ -154,7 +154,7 @@ def _evaluate(
     if not answered or (process and process not in answered):
         missing = process or PROCESSES[0]
         raise StageOrderError(
-            f"{workspace.root} has no answers of {missing} yet: run  python run_batch.py --process {missing}  first."
+            f"{workspace.root} has no answers of {missing} yet: run `python run_batch.py --process all` first."
         )
     shown = process or answered[-1]
     return Evaluation(workspace.root, labels.files, placement, shown, stages, samples, seed, labels.min_specificity)

@@ -86,7 +86,7 @@ def export(config: Config, options: ExportOptions, clock: Clock = SYSTEM_CLOCK) 
         pending += document.pending
     if not count:
         raise StageOrderError(
-            f"There are no results of {stage} to export yet: run  python run_batch.py --process {stage}  first."
+            f"There are no results of {stage} to export yet: run `python run_batch.py --process all` first."
         )
     exported = Exported(stage, pending=pending)
     with OpenAlex(config, workspace.root / "openalex.jsonl", clock) if options.openalex else nullcontext() as openalex:

@@ -48,7 +48,7 @@ def table(path: Path, columns: Sequence[Column]) -> Iterator[Table]:
     package = PACKAGES.get(form)
     if package and find_spec(package) is None:
         raise ConfigError(
-            f"--format {form} needs the package {package}: run  pip install -r requirements-export.txt  first."
+            f"--format {form} needs the package {package}: run `pip install -r requirements-export.txt` first."
         )
     with replacing(path) as file:
         made = _TABLES[form](file, columns)

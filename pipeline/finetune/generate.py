@@ -89,9 +89,9 @@ class _Generator:
                         self._write(split, example, files)
             if not self.documents.counts:
                 raise StageOrderError(
-                    "No paper has final labels or human labels yet: run all stages with  python run_batch.py "
-                    "--process all , or label pages without a key (write them with  python review_labels.py --html "
-                    "--all-pages , import the labels with  python review_labels.py --import FILE )."
+                    "No paper has final labels or human labels yet: run all stages with `python run_batch.py "
+                    "--process all`, or label pages without a key (write them with `python review_labels.py --html "
+                    "--all-pages`, import the labels with `python review_labels.py --import FILE`)."
                 )
             if not self.card.rows:
                 raise nothing_to_write(self._workspace.finetune, self.card.left_out, self._rules.only_reviewed)
@@ -148,7 +148,7 @@ class _Generator:
         if document is None:  # of its pages, only those that a person has completed can be used
             document = Document(source=source, process=FINAL, text_sha256=text.digest())
         if document.text_sha256 != text.digest():
-            reason = f"the paper has changed since it was processed: run  python retrieve_results.py --process {FINAL}"
+            reason = f"the paper has changed since it was processed: run `python retrieve_results.py --process {FINAL}`"
             left_out[reason] += text.n_pages
             return
         page_filter = PageFilter(document, text, self._labels, self._rules)

@@ -83,8 +83,8 @@ def generate_judge(config: Config, workspace: Workspace, form: Format, only_revi
             raise nothing_to_write(made.folder, made.left_out, only_reviewed)
         if not made.rows:
             raise StageOrderError(
-                "There is no page with mentions and a label: run  python run_batch.py --process extraction , then "
-                "label its pages (python review_labels.py --html) or run the later stages."
+                "There is no page with mentions and a label: run `python run_batch.py --process extraction`, then "
+                "label its pages (`python review_labels.py --html`) or run the later stages."
             )
         check_train_is_kept(made.folder / "train.jsonl", bool(made.rows["train"]), made.documents)
     write_atomic(made.folder / "system_prompt.md", system.encode() + b"\n")

@@ -142,7 +142,7 @@ def connected(address: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Iterator[Cl
         from distributed import Client
     except ImportError:
         raise ClusterError(
-            "DASK_SCHEDULER needs the package distributed: run  pip install -r requirements-cluster.txt  first."
+            "DASK_SCHEDULER needs the package distributed: run `pip install -r requirements-cluster.txt` first."
         ) from None
     try:
         client = Client(address, timeout=timeout_s, set_as_default=False)

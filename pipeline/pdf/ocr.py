@@ -50,7 +50,7 @@ def how_to_install(languages: str) -> str:
     packages = " ".join(f"tesseract-ocr-{language.replace('_', '-').lower()}" for language in languages.split("+"))
     return (
         f"OCR needs the language files of Tesseract for {languages}, which were not found: install them (Debian, "
-        f"Ubuntu:  apt install {packages}  macOS:  brew install tesseract tesseract-lang ), or set TESSDATA_PREFIX to "
+        f"Ubuntu: `apt install {packages}`, macOS: `brew install tesseract tesseract-lang`), or set TESSDATA_PREFIX to "
         "their folder, then run this again."
     )
 

@@ -165,7 +165,7 @@ class Worker:
             self.close()
             raise WorkspaceError(
                 f"No worker process for reading papers can be started with READ_MEMORY_MB = {megabytes}: raise it, or "
-                "run  pip install -r requirements.txt  again."
+                "run `pip install -r requirements.txt` again."
             )
 
     @property

@@ -57,8 +57,8 @@ class HuggingFaceClassifier(Classifier):
             from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
         except ImportError:
             raise ConfigError(
-                "PREFILTER: huggingface needs the packages torch and transformers: run  pip install -r "
-                "requirements-prefilter.txt  first."
+                "PREFILTER: huggingface needs the packages torch and transformers: run `pip install -r "
+                "requirements-prefilter.txt` first."
             ) from None
         logging.set_verbosity_error()
         logging.disable_progress_bar()

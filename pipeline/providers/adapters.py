@@ -96,6 +96,6 @@ def _load(path: Path) -> Adapter:
         ) from None
     except ValidationError as error:
         raise ConfigError(
-            f"{card} does not describe an adapter ({invalid_because(error)}): train it again with  "
-            "python train_adapter.py , or set LOCAL_ADAPTER to auto."
+            f"{card} does not describe an adapter ({invalid_because(error)}): train it again with "
+            "`python train_adapter.py`, or set LOCAL_ADAPTER to auto."
         ) from None

@@ -16,7 +16,7 @@ def require_package() -> None:
     """Raises ProviderError if xllamacpp is not installed."""
     if find_spec("xllamacpp") is None:
         raise ProviderError(
-            "The embedded model needs the package xllamacpp: run  pip install -r requirements-local.txt  first."
+            "The embedded model needs the package xllamacpp: run `pip install -r requirements-local.txt` first."
         )
 
 

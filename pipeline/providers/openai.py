@@ -21,7 +21,7 @@ from openai.types import Batch, FileObject
 from tqdm import tqdm
 
 from pipeline.clock import SYSTEM_CLOCK, Clock
-from pipeline.config import OPENAI_URL, Config
+from pipeline.config import OPENAI_URL, ROOT, Config
 from pipeline.errors import (
     ConfigError,
     OddReplyError,
@@ -69,9 +69,10 @@ def make_client(config: Config, max_retries: int = len(RETRY_WAITS)) -> OpenAI:
     Raises ConfigError without a key, and if the proxy or the certificates that the environment names cannot be used.
     """
     if config.openai_api_key is None:
+        file = ".env" if config.folder == ROOT else config.folder / ".env"
         raise ConfigError(
-            "OPENAI_API_KEY is not set: put it in .env (copy .env.example), or set PROVIDER: local in config.yaml to "
-            "try everything without a key."
+            f"OPENAI_API_KEY is not set: put it in {file} (copy .env.example), or set PROVIDER: local in config.yaml "
+            "to try everything without a key."
         )
     for name in CLIENT_VARIABLES:
         if problem := unsendable(os.environ.get(name, "")):

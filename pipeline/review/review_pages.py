@@ -74,8 +74,8 @@ def review_pages(
         raise StageOrderError("There are no pages to review: the selected papers have no text.")
     if not found:
         raise StageOrderError(
-            f"There are no pages to review yet: run  python run_batch.py --process {FIRST}  first, or use --all-pages "
-            "to label pages that no stage has finished."
+            "There are no pages to review yet: run `python run_batch.py --process all` first, or use --all-pages to "
+            "label pages that no stage has finished."
         )
 
 

@@ -35,6 +35,6 @@ def require_packages() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"Training needs the packages {', '.join(missing)}: run  "
-            "pip install -r requirements-training.txt -r requirements-local.txt  first."
+            f"Training needs the packages {', '.join(missing)}: run "
+            "`pip install -r requirements-training.txt -r requirements-local.txt` first."
         )

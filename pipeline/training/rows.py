@@ -88,7 +88,7 @@ def read_rows(path: Path) -> Iterator[tuple[list[dict[str, str]], list[str]]]:
             yield json.loads(line)["messages"], json.loads(source).get("unlabelled", [])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} cannot be used as training data ({error}): write it with  python generate_finetune_data.py ."
+            f"{path} cannot be used as training data ({error}): write it with `python generate_finetune_data.py`."
         ) from None
 
 

@@ -66,7 +66,7 @@ class Training:
         if not any(self._is_positive(messages) for messages, _ in self._train):
             raise InputError(
                 f"{data / 'train.jsonl'} has no row with {task.what}, so there is nothing to learn: label more pages, "
-                f"or check that these are rows of  python generate_finetune_data.py --process {task.process} ."
+                f"or check that these are rows of `python generate_finetune_data.py --process {task.process}`."
             )
         self._data = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         everything = [messages for part in rows.values() for messages, _ in part]

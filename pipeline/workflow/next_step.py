@@ -15,20 +15,22 @@ from pipeline.workflow.counts import StageCounts, page_counts, readable_papers
 from pipeline.workflow.report import Merged
 
 CHECK = "python run_batch.py --check"
+RUN_ALL = "python run_batch.py --process all"
 
 
 @dataclass(frozen=True)
 class Step:
-    """`command`: what to run. `remark`: what it does, or what has to be done before."""
+    """`command`: what to run. `remark`: what it does, or what has to be done before. `other`: another command."""
 
     command: str
     remark: str = ""
+    other: str = ""
 
     def __str__(self) -> str:
         return f"{self.command}  ({self.remark})" if self.remark else self.command
 
 
-EXPORT = Step("python export_mentions.py --format html", "a report; training data: python generate_finetune_data.py")
+EXPORT = Step("python export_mentions.py --format html", other="python generate_finetune_data.py")
 
 
 def run(process: str) -> str:
@@ -69,6 +71,8 @@ class Progress:
         The stage itself comes first, then the stages after it, then those before it. `sent_nothing`: the command was to
         send something, so the stages before it come first, and pages that were never sent are worth a hint.
         """
+        if process is None and not self.no_paper and not any(self._is_started(one) for one in PROCESSES):
+            return Step(RUN_ALL, "with --dry-run it only shows the price")
         after = PROCESSES if process is None else PROCESSES[PROCESSES.index(process) + 1 :]
         before = PROCESSES if process is None else (process, *earlier_processes(process))
         obstacle = _first(self.obstacle(one) for one in before)
@@ -84,6 +88,10 @@ class Progress:
     def step_before(self, process: str) -> Step | None:
         """What must be done in an earlier stage before `process` has anything to ask. None: nothing."""
         return _first(self.obstacle(one) for one in earlier_processes(process))
+
+    def _is_started(self, process: str) -> bool:
+        """Whether some page was asked about, or skipped."""
+        return bool(self._of(process).keys() - {NOT_SENT})
 
     def is_finished(self, process: str) -> bool:
         """Whether some page has gone through the stage."""

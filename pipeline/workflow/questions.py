@@ -70,7 +70,7 @@ class Readiness:
         else:
             reason = f"needs the answers of {previous}: run"
         remark = f" ({step.remark})" if step.remark else ""
-        return StageOrderError(f"{process} {reason}  {step.command}  first{remark}.")
+        return StageOrderError(f"{process} {reason} `{step.command}` first{remark}.")
 
 
 def document_questions(

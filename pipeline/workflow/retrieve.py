@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -11,14 +11,15 @@ from pipeline.batches.import_results import find_result_files, import_results, m
 from pipeline.batches.session import Session, StageRun
 from pipeline.batches.submit import write_batch_ids
 from pipeline.errors import LockedError, StageOrderError, UnreachableError
+from pipeline.processes import PROCESSES
 from pipeline.selection import Selection
-from pipeline.workflow.merge import merge_outdated, merge_stage
-from pipeline.workflow.next_step import Progress
+from pipeline.workflow.merge import merge_outdated, merge_stage, started_stages
+from pipeline.workflow.next_step import RUN_ALL, Progress
 from pipeline.workflow.next_step import run as run_command
 from pipeline.workflow.notify import notify
 from pipeline.workflow.progress import BatchProgress
 from pipeline.workflow.questions import Readiness, document_questions
-from pipeline.workflow.report import Report
+from pipeline.workflow.report import Merged, Report
 from pipeline.workflow.run_stage import RunOptions, count_open, run_stage, submit_waiting
 from pipeline.workflow.upgrade import upgrade_asks
 
@@ -36,11 +37,13 @@ def retrieve(session: Session, process: str) -> Report:
     return report
 
 
-def retrieve_all(session: Session, process: str) -> Report:
-    """Wait for all batches of a stage. They are collected and merged as they end."""
+def retrieve_all(session: Session, process: str, announce: Callable[[Report], object]) -> Report:
+    """Wait for all batches of a stage. They are collected and merged as they end. `announce`: called before."""
     report, run = Report(), session.stage_run(process)
     _check_submitted(session, process)
     is_waiting = bool(run.batches("submitted"))
+    count_open(run, report)
+    announce(report)
     _follow(session, run, report)
     _retrieve(session, run, report)
     if is_waiting:
@@ -48,14 +51,16 @@ def retrieve_all(session: Session, process: str) -> Report:
     return report
 
 
-def run_and_wait(session: Session, process: str, options: RunOptions) -> Report:
+def run_and_wait(session: Session, process: str, options: RunOptions, announce: Callable[[Report], object]) -> Report:
     """Run a stage and wait, until nothing is left that may still succeed, or MAX_ATTEMPTS rounds have been made.
 
+    `announce`: called with what was sent, before waiting.
     Batches that are cancelled meanwhile are not sent again: whoever cancels a batch wants to stop.
     """
     run = session.stage_run(process)
     report = run_stage(session, process, options)
     first, cancelled = report.plan, _count_cancelled(run)
+    announce(report)
     for _ in range(session.config.max_attempts - 1):
         _follow(session, run, report)
         if report.must_stop or _count_cancelled(run) != cancelled:
@@ -98,12 +103,22 @@ def retrieve_from(session: Session, process: str, names: Sequence[str]) -> Repor
     return report
 
 
+def update_documents(session: Session) -> Merged:
+    """Update the documents of all stages that were started. Raises StageOrderError if nothing was ever sent."""
+    started = started_stages(session, PROCESSES)
+    if not started:
+        raise StageOrderError(f"No batches have been submitted: run `{RUN_ALL}` first.")
+    with session.lock():
+        upgrade_asks(session)
+        return merge_stage(session, started[-1])
+
+
 def _check_submitted(session: Session, process: str) -> None:
     """Raises StageOrderError if nothing of the stage was ever sent."""
     if session.ledger.asks.any(process) or (session.workspace.root / process).exists():
         return
     command, step = run_command(process), Progress.now(session).step_before(process)
-    advice = f"run  {step.command}  first, and then  {command} ." if step else f"run  {command}  first."
+    advice = f"run `{step.command}` first, and then `{command}`." if step else f"run `{command}` first."
     raise StageOrderError(f"No {process} batches have been submitted: {advice}")
 
 
