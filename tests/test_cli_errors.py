@@ -28,7 +28,7 @@ def test_missing_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     project.paper("a.pdf", PAGE)
     error = one_sentence(project.run("run_batch.py --process extraction", expect=1))
-    assert "OPENAI_API_KEY" in error and ".env" in error and "PROVIDER: local" in error
+    assert f"put it in {project.folder / '.env'} (copy" in error and "PROVIDER: local" in error
 
 
 def test_a_wrong_key_is_reported_before_anything_is_uploaded(
@@ -95,10 +95,20 @@ def test_no_document_matches(project: Project) -> None:
     assert "No document matches 'b*'" in error
 
 
-def test_invalid_page_ranges(project: Project) -> None:
-    project.paper("a.pdf", PAGE)
-    for wrong in ("5-1", "0", "x", "1-"):
-        assert "--pages" in one_sentence(project.run(f"run_batch.py --process extraction --pages {wrong}", expect=1))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *((f"--pages {wrong}", "is not a page or a range of pages") for wrong in ("5-1", "0", "x", "1-")),
+        *((f"--limit {wrong}", "is not a whole number from 1") for wrong in ("0", "-1", "many")),
+        ("input/rcc-143.pdf", "(to choose papers use --documents 'rcc-143')"),
+        ("/my/input/2020/a.pdf b.pdf", "(to choose papers use --documents '2020/a')"),
+        ("papers/a.PDF", "(to choose papers use --documents 'a')"),
+    ],
+)
+def test_invalid_selections(project: Project, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        project.command(f"run_batch.py --process extraction {arguments}")
+    assert end.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_judge_before_extraction(project: Project) -> None:

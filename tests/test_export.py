@@ -438,7 +438,7 @@ def test_removed_papers_are_in_no_table(done: Project) -> None:
 
 
 def test_results_of_removed_papers_are_listed_and_deleted(done: Project, server: Server) -> None:
-    assert "results of 0 papers" in done.run("batch_status.py --removed")
+    assert "No results of removed papers." in done.run("batch_status.py --removed")
     paper = (done.input / "sub" / "b.pdf").rename(done.folder / "b.pdf")
     before = done.files()
     printed = done.run("batch_status.py --removed")
@@ -509,7 +509,7 @@ def test_the_summaries_say_what_each_stage_found(project: Project, server: Serve
         assert (f"; {rejected} rejected" in line) is (process != "extraction")
         if process == "reasoning":
             changed = sum(row["judge_valid"] is not row["reasoning_valid"] for row in rows)
-            assert re.search(rf", {changed} verdicts? of judge overruled \(", line)
+            assert re.search(rf"; {changed} verdicts? of judge overruled(: |$)", line)
         assert line in project.run("batch_status.py")
     named = {row["canonical_name"] for row in rows if row["valid"] and row["canonical_name"]}
     assert ("most frequent datasets:" in printed) is bool(named)

@@ -74,7 +74,7 @@ def test_a_fourth_stage_is_a_file_a_prompt_a_schema_and_a_line(copied: Copy, ser
     assert "audit: no price yet" in copied.run("run_batch.py --process all --dry-run")
     printed = copied.run("run_batch.py --process all")
     assert (
-        "audit: 2 pages of 1 document = 2 answered" in printed
+        "audit: 2 pages of 1 document: 2 answered" in printed
         and f"Next: {sys.executable} export_mentions.py" in printed
     )
     document = copied.project.document("audit", "a")

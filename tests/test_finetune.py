@@ -543,7 +543,10 @@ def test_an_empty_train_split_is_explained(project: Project, process: str) -> No
     assert "warning: train has no rows: none of 2 documents went to train." in printed
     assert "in the splits a: test, b: test." in printed and "SPLIT_SEED" in printed
     project.configure(SPLIT={"train": 1})
-    assert "warning: train" not in project.run(command)
+    printed = project.run(command)
+    assert "warning: train" not in printed and "no rows" not in printed
+    project.configure(SPLIT={"train": 0.998, "valid": 0.001, "test": 0.001})
+    assert "\nvalid and test have no rows: label more papers, or change SPLIT or SPLIT_SEED" in project.run(command)
 
 
 @pytest.mark.parametrize("process", ["extraction", "judge"])

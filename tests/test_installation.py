@@ -99,8 +99,10 @@ def test_the_environment_beside_the_scripts_is_named(copied: Path) -> None:
     python = copied / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    done = outside(sys.executable, "-S", "run_batch.py", "--check", cwd=copied)
-    assert one_sentence(done.stderr).endswith(": run  .venv/bin/python run_batch.py  instead.")
+    done = outside(sys.executable, "-S", "run_batch.py", "--documents", "reports/*", "--check", cwd=copied)
+    assert one_sentence(done.stderr).endswith(
+        ": run `.venv/bin/python run_batch.py --documents 'reports/*' --check` instead."
+    )
 
 
 def test_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -111,7 +113,9 @@ def test_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         installation.check_installation()
     sentence = str(end.value).replace("\\", "/")
-    assert "run  py -3.11 -m venv .venv  and then  .venv/Scripts/pip install -r requirements.txt  and then" in sentence
+    assert (
+        "run `py -3.11 -m venv .venv` and then `.venv/Scripts/pip install -r requirements.txt` and then `" in sentence
+    )
     assert installation.shell_word("C:\\my papers") == '"C:\\my papers"'
 
 
@@ -199,7 +203,7 @@ def test_commands_in_errors_have_the_config(project: Project) -> None:
     done = outside(sys.executable, "retrieve_results.py", "--process", "judge", "--config", config, cwd=ROOT)
     assert f"{sys.executable} run_batch.py --config {config} --process judge" in one_sentence(done.stderr)
     done = outside(sys.executable, "batch_status.py", "--config", config, "--json", cwd=ROOT)
-    assert json.loads(done.stdout)["next"] == f"{sys.executable} run_batch.py --config {config} --process extraction"
+    assert json.loads(done.stdout)["next"] == f"{sys.executable} run_batch.py --config {config} --process all"
 
 
 @pytest.mark.parametrize("wrong", ["", "nowhere/config.yaml", ".", "picture.png"])

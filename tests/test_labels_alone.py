@@ -101,8 +101,9 @@ def test_some_papers_have_final_labels_and_others_only_human_ones(project: Proje
     assert "left out: 2 pages (not_sent)" in printed and "without final labels: 2 documents" in printed
     models = re.findall(r"^\| (\w+) +\| gpt-4o-mini +\| \w+ +\| (\d) +\|$", card_of(project), re.MULTILINE)
     assert models == [("extraction", "1"), ("judge", "1"), ("reasoning", "1")]
-    project.run("generate_finetune_data.py --only-reviewed")
+    printed = project.run("generate_finetune_data.py --only-reviewed")
     assert [row["source"] for row in rows_of(project, ".sources")] == ["a"]
+    assert re.search(r"^train +1 +1 +0$", printed, re.MULTILINE), "only documents with rows are counted"
 
 
 def test_an_earlier_stage_gives_no_negatives_without_final_labels(project: Project, server: Server) -> None:
@@ -117,7 +118,7 @@ def test_an_earlier_stage_gives_no_negatives_without_final_labels(project: Proje
 def test_neither_final_nor_human_labels(offline: Project) -> None:
     printed = offline.run("generate_finetune_data.py", expect=1)
     assert printed.startswith("error: No paper has final labels or human labels yet: ") and printed.count("\n") == 1
-    for way in ("run_batch.py --process all ", "review_labels.py --html --all-pages ", "review_labels.py --import "):
+    for way in ("run_batch.py --process all`", "review_labels.py --html --all-pages`", "review_labels.py --import "):
         assert way in printed
     assert not list(offline.output.glob("finetune/*"))
     import_rows(offline, label(offline, 1).replace('"source":"a"', '"source":"elsewhere"'))

@@ -68,7 +68,7 @@ def test_an_interrupted_run_continues_where_it_stopped(local: Project, chat_serv
     assert partial.read_text().count("\n") == 2
     with partial.open("a") as file:
         file.write('{"custom_id": "half a li')
-    assert "1 still running" in local.run("retrieve_results.py --process extraction")
+    assert "1 batch still running" in local.run("retrieve_results.py --process extraction")
     before = chat_server.requests.count(("POST", "/v1/chat/completions"))
     local.run("run_batch.py --process extraction --wait")
     assert chat_server.requests.count(("POST", "/v1/chat/completions")) == before + 2

@@ -51,7 +51,7 @@ def test_the_batch_notebook_prints_what_it_shows() -> None:
             compared += 1
     assert compared == 3
     assert "Traceback" not in printed(executed) and "error:" not in printed(executed)
-    assert "4 pages of 3 documents = 4 answered" in printed(executed)
+    assert "4 pages of 3 documents: 4 answered" in printed(executed)
     assert "OUTPUT_DIR" not in printed(executed)  # its helper leaves out the line about changed settings
 
 

@@ -19,7 +19,9 @@ from test_next_steps import all_failed, extraction_in_part
 from test_pipeline import CENSUS, HOUSEHOLDS, NOTHING
 
 from pipeline.cli.arguments import examples
+from pipeline.cli.found import found_sentence
 from pipeline.config import ROOT
+from pipeline.workflow.findings import Findings, StageFindings
 
 BATCHES = (ROOT / "docs" / "batches.md").read_text()
 COMMON = {"status", "error", "problems", "warnings", "next"}
@@ -177,13 +179,43 @@ def test_retrieving_all_stages(project: Project, server: Server) -> None:
     assert "extraction: collected 1 batch" in printed and "judge: collected 1 batch" in printed
     assert printed.index("extraction: ") < printed.index("judge: ") and printed.count("Next: ") == 1
     assert "Next: python run_batch.py --process reasoning" in printed
-    assert "collected 0 batches (no new answers)" in project.run("retrieve_results.py --process all")
+    printed = project.run("retrieve_results.py --process all")
+    assert "Nothing to collect.\nextraction: 3 pages of 2 documents: 3 answered\n" in printed
+    assert "\njudge: 3 pages of 2 documents: " in printed and printed.count("cost so far") == 1
+
+
+def test_all_stages_again(project: Project, server: Server) -> None:
+    """What did not happen is not printed, and the cost is printed once."""
+    project.paper("a.pdf", HOUSEHOLDS)
+    for _ in range(2):
+        printed = project.run("run_batch.py --process all")
+        assert printed.count("cost so far: ") == 1 and "still running" not in printed
+        assert printed.index("cost so far: ") > printed.index("reasoning: found")
+    assert "collected" not in printed and "no new answers" not in printed
+    assert "\nNext: python export_mentions.py --format html\nor:   python generate_finetune_data.py\n" in printed
+    next_step = report_of(project, "run_batch.py --process all")["next"]
+    assert next_step.endswith(" --format html") and "generate" not in next_step
+
+
+def test_what_was_found_is_worded_clearly() -> None:
+    total = Findings(pages=4, mentions=9, rejected=3, removed=3, restored=1, uncertain=2)
+    found = StageFindings(total)
+    assert found_sentence("reasoning", found, 9) == (
+        "reasoning: found 9 mentions without a name on 4 of 9 pages; 3 rejected, 2 uncertain; 4 verdicts of judge "
+        "overruled: 3 from valid to rejected, 1 from rejected to valid"
+    )
+    nothing = StageFindings(Findings(rejected=1))
+    assert found_sentence("extraction", nothing, 9) == "extraction: found no mentions"
+    assert found_sentence("judge", nothing, 9) == "judge: found no mentions; 1 rejected, 0 uncertain"
+    assert found_sentence("reasoning", nothing, 9).endswith("; 1 rejected, 0 uncertain; 0 verdicts of judge overruled")
 
 
 def test_nothing_was_submitted(project: Project) -> None:
     project.paper("a.pdf", HOUSEHOLDS)
-    assert "No extraction batches" in one_sentence(project.run("retrieve_results.py --process all", expect=1))
-    assert "Next: python run_batch.py --process extraction" in project.run("batch_status.py")
+    assert "No batches have been submitted: run `python run_batch.py --process all` first." in one_sentence(
+        project.run("retrieve_results.py --process all", expect=1)
+    )
+    assert "Next: python run_batch.py --process all  (" in project.run("batch_status.py")
 
 
 # Help and arguments
@@ -213,6 +245,7 @@ def test_the_help_has_examples_that_can_be_parsed(script: str, capsys: pytest.Ca
         "run_batch.py --check --again",
         "run_batch.py --process extraction --again reports/*",
         "run_batch.py --process extraction --limit many",
+        "review_labels.py --html --limit 0",
         "retrieve_results.py --process all --results out.jsonl",
         "evaluate.py",
     ],
@@ -237,10 +270,6 @@ def test_arguments_that_select_nothing(project: Project) -> None:
         "review_labels.py --export label-studio",
     ):
         assert "No document matches 'x*'" in one_sentence(project.run(f"{command} --documents x*", expect=1))
-    for command in ("run_batch.py --process extraction", "review_labels.py --html"):
-        for number in (0, -1):
-            error = one_sentence(project.run(f"{command} --limit {number}", expect=1))
-            assert f"--limit {number} selects no document" in error
 
 
 @pytest.mark.parametrize("shares", [{"train": 0.8, "valid": 0.8}, {"train": 80, "valid": 10, "test": 10}, {}])

@@ -66,7 +66,7 @@ def test_run_status_and_retrieve_commands(project: Project, server: Server) -> N
     assert "sent 3 requests in 1 batch" in printed
     assert server.attempts.total() == 3
     assert "in_progress" in project.run("batch_status.py")
-    assert "1 still running" in project.run("retrieve_results.py --process extraction")
+    assert "1 batch still running" in project.run("retrieve_results.py --process extraction")
     project.run("retrieve_results.py --process extraction --wait")
     for process in ("judge", "reasoning"):
         project.run(f"run_batch.py --process {process}")
@@ -231,7 +231,7 @@ def test_unreadable_papers_do_not_stop_other_papers(project: Project) -> None:
     assert "empty.pdf: it is empty (0 bytes)" in printed
     assert "page.pdf: it is not a PDF" in printed
     assert "cut.pdf: it" in printed
-    assert "4 documents, 3 of them unreadable" in printed
+    assert "extraction: 1 page of 1 document: 1 answered (3 documents are unreadable)\n" in printed
     assert project.document("extraction", "good")["page_status"] == {"1": "answered"}
 
 
@@ -362,14 +362,14 @@ def test_judge_before_the_extraction_is_retrieved(project: Project, server: Serv
     sent = server.attempts.total()
     refused = project.run("run_batch.py --process judge", expect=1)
     assert "judge has nothing to ask yet: extraction is pending for 2 pages." in refused
-    assert "Run  python retrieve_results.py --process extraction  first." in refused
+    assert "Run `python retrieve_results.py --process extraction` first." in refused
     assert server.attempts.total() == sent == 2
 
 
 def test_judge_before_the_extraction_is_sent(project: Project, server: Server) -> None:
     project.paper("a.pdf", HOUSEHOLDS, REFERENCES, "")
     refused = project.run("run_batch.py --process judge", expect=1)
-    assert "run  python run_batch.py --process extraction  first" in refused
+    assert "run `python run_batch.py --process extraction` first" in refused
     assert not server.attempts
 
 
@@ -381,7 +381,7 @@ def test_judge_sends_what_it_can_while_other_pages_are_pending(project: Project,
     project.run("run_batch.py --process extraction")
     printed = project.run("run_batch.py --process judge")
     assert "judge: sent 1 request in 1 batch" in printed
-    assert "judge: extraction is pending for 2 pages. Run  python retrieve_results.py --process extraction " in printed
+    assert "judge: extraction is pending for 2 pages. Run `python retrieve_results.py --process extraction` " in printed
     assert project.document("judge", "a")["page_status"] == {"1": "pending"}
     assert project.document("judge", "b")["page_status"] == {
         "1": "not_sent",

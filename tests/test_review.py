@@ -281,7 +281,7 @@ def test_nothing_to_review_yet(project: Project) -> None:
     project.run("run_batch.py --check")
     for command in ("--html", "--export label-studio"):
         printed = project.run(f"review_labels.py {command}", expect=1)
-        assert "There are no pages to review yet: run  python run_batch.py --process extraction  first" in printed
+        assert "There are no pages to review yet: run `python run_batch.py --process all` first" in printed
     assert not list(project.output.glob("review/*"))
 
 

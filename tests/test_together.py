@@ -53,6 +53,35 @@ def test_of_two_commands_the_second_names_the_first(project: Project, server: Se
     assert set(server.seen.values()) == {1}
 
 
+@pytest.mark.parametrize("line", ["run_batch.py --process all", f"{RUN} --wait"])
+def test_the_status_names_a_command_that_waits(project: Project, server: Server, line: str) -> None:
+    """No next step is printed while it collects the answers; before and after it is."""
+    server.polls_to_complete = 10**6
+    project.configure(POLL_SECONDS=0.02)
+    project.paper("a.pdf", HOUSEHOLDS)
+    assert "Next: " in project.run("batch_status.py")
+    waiting = start(project, line, "waiting.txt")
+    log = project.folder / "waiting.txt"
+    wait_until(lambda: log.exists() and "can be interrupted" in log.read_text())
+    printed = project.run("batch_status.py")
+    assert f"\n{line} (process {waiting.pid}) is running in this folder and will collect the answers.\n" in printed
+    assert "Next: " not in printed and "or: " not in printed
+    waiting.kill()
+    waiting.join()
+    assert "Next: python retrieve_results.py --process extraction" in project.run("batch_status.py")
+
+
+def test_waiting_is_announced_once(project: Project, server: Server) -> None:
+    """A log file has no progress bar."""
+    project.configure(MAX_REQUESTS_PER_BATCH=1)
+    project.paper("a.pdf", HOUSEHOLDS, f"{HOUSEHOLDS} Again.")
+    rest = "for the answers, which can take up to 24h. The command can be interrupted and repeated.\n"
+    assert project.run(f"{RUN} --wait").count(f"extraction: sent 2 requests in 2 batches. Waiting {rest}") == 1
+    assert "aiting for" not in project.run(f"{RUN} --wait")  # there is nothing to wait for
+    project.run("run_batch.py --process judge")
+    assert f"judge: waiting {rest}" in project.run("retrieve_results.py --process judge --wait")
+
+
 def test_many_commands_at_once(project: Project, server: Server) -> None:
     """In whatever order they work, each question is sent once."""
     project.configure(MAX_REQUESTS_PER_BATCH=3)

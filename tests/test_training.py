@@ -181,7 +181,7 @@ def test_a_model_that_always_says_nothing_is_recognised() -> None:
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.training.recipe.find_spec", lambda name: None if name == "torch" else name)
-    with pytest.raises(ConfigError, match=r"packages torch: run  pip install -r requirements-training.txt"):
+    with pytest.raises(ConfigError, match=r"packages torch: run `pip install -r requirements-training.txt"):
         require_packages()
 
 

@@ -155,14 +155,15 @@ def over_budget(ledger: Ledger, config: Config) -> str | None:
         most += cost.high
     if not most or spent + most <= config.max_cost_usd:
         return None
+    together = dollars(spent + most, up=True)
     return (
-        f"MAX_COST_USD is {_exactly(config.max_cost_usd)}, but {dollars(spent)} was already spent, and the requests "
-        f"in progress, these included, may cost up to {dollars(most, up=True)}, together "
-        f"{dollars(spent + most, up=True)}. Nothing was sent: raise MAX_COST_USD in config.yaml, or send less (--limit, --documents, --pages)."
+        f"MAX_COST_USD is {_exactly(config.max_cost_usd)}, but {dollars(spent)} was already spent, and the requests in "
+        f"progress, these included, may cost up to {dollars(most, up=True)}, together {together}. "
+        "Nothing was sent: raise MAX_COST_USD in config.yaml, or send less (--limit, --documents, --pages)."
     )
 
 
 def _exactly(limit: float) -> str:
     """A limit as the user has set it: rounded, it could look as if it were not exceeded."""
-    shown = dollars(limit)
-    return shown if float(shown.lstrip("$").replace(",", "")) == limit else f"${limit:.10f}".rstrip("0")
+    shown, exact = dollars(limit), f"${limit:,.10f}".rstrip("0")
+    return shown if len(exact) <= len(shown) and "<" not in shown else exact

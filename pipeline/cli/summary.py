@@ -95,11 +95,7 @@ def print_retrieved(
     _print_blocked(output, process, report)
     _print_waiting(output, process, report)
     output.note(f"{process}: {pages_sentence(merged)}")
-    if _failed_pages(merged):
-        output.problem(
-            f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
-            f"To ask again: `python run_batch.py --process {process} --again failed`"
-        )
+    _print_failed(output, process, merged, session)
     found = stage_findings(session, process)
     output.add_to("stages", process, **stage_data(merged.documents, merged.statuses, found))
     if merged.pages:
@@ -121,6 +117,7 @@ def print_stages(output: Output, merged: Merged, session: Session) -> int:
         output.note(f"{process}: {pages_sentence(stage)}")
         if merged.pages:
             output.note(found_sentence(process, found, merged.pages))
+        _print_failed(output, process, stage, session)
         status = max(status, exit_status(Report(merged=stage)))
     print_costs(output, session)
     step = Progress.after(session, merged).next_step()
@@ -218,6 +215,14 @@ def _print_next(output: Output, process: str, report: Report, session: Session) 
         step = Progress.after(session, report.merged).next_step(process, report.sent_nothing)
     if step:
         output.next(step.command, step.remark, step.other)
+
+
+def _print_failed(output: Output, process: str, merged: Merged, session: Session) -> None:
+    if _failed_pages(merged):
+        output.problem(
+            f"{counted(_failed_pages(merged), 'page')} of {process} failed: see {session.workspace.failures(process)}. "
+            f"To ask again: `python run_batch.py --process {process} --again failed`"
+        )
 
 
 def _failed_pages(merged: Merged) -> int:

@@ -48,8 +48,8 @@ def nothing_to_write(folder: Path, left_out: Counter[str], only_reviewed: bool) 
     if len(left_out) > SHOWN_REASONS:
         reasons.append(f"{len(left_out) - SHOWN_REASONS:,} more reasons")
     advice = (
-        "mark pages as complete (`python review_labels.py --html`), import the labels (`python review_labels.py --import "
-        "FILE`), or leave out --only-reviewed"
+        "mark pages as complete (`python review_labels.py --html`), import the labels (`python review_labels.py "
+        "--import FILE`), or leave out --only-reviewed"
         if only_reviewed
         else "see the reasons; more pages can be labelled with `python review_labels.py --html --all-pages`"
     )
