@@ -62,12 +62,15 @@ def test_the_status_names_a_command_that_waits(project: Project, server: Server,
     assert "Next: " in project.run("batch_status.py")
     waiting = start(project, line, "waiting.txt")
     log = project.folder / "waiting.txt"
-    wait_until(lambda: log.exists() and "can be interrupted" in log.read_text())
-    printed = project.run("batch_status.py")
-    assert f"\n{line} (process {waiting.pid}) is running in this folder and will collect the answers.\n" in printed
+    try:
+        wait_until(lambda: log.exists() and "can be interrupted" in log.read_text(), 15)
+        printed = project.run("batch_status.py")
+    finally:
+        waiting.kill()
+        waiting.join()
+    command = line.removesuffix(" --wait")
+    assert f"\n{command} (process {waiting.pid}) is running in this folder and will collect the answers.\n" in printed
     assert "Next: " not in printed and "or: " not in printed
-    waiting.kill()
-    waiting.join()
     assert "Next: python retrieve_results.py --process extraction" in project.run("batch_status.py")
 
 
