@@ -198,6 +198,7 @@ def test_the_report_says_which_mentions_have_no_name(browser: Any, report: tuple
     _, project = report
     project.paper("d.pdf", "We use the Rice Price Panel here.")
     project.run("run_batch.py --process all")
+    all_named(project)
     edited(project, "d", 1, specificity="descriptive_but_unnamed", valid=True)
     unnamed = [row["raw_name"] for row in exported(project) if row["valid"] and not row["canonical_name"]]
     assert len(unnamed) == 1
