@@ -196,4 +196,7 @@ def record(workspace: Workspace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Run the same command to continue.")
