@@ -1,6 +1,7 @@
 """A worker process that crashes on every page with the text CRASH. Run by the pool as `-m tests.crashing_worker`.
 
-If the environment variable CRASH_ONCE names a file, it crashes only as long as that file does not exist.
+If the environment variable CRASH_ONCE names a file, it crashes only as long as that file does not exist. With
+CRASH_AT_END, it crashes after the last page.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def read_pages(paper: OpenPaper, first: int) -> Iterator[Page]:
                 Path(marker).touch()
             os.kill(os.getpid(), signal.SIGSEGV)
         yield page
+    if os.environ.get("CRASH_AT_END"):
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 if __name__ == "__main__":

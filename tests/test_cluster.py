@@ -146,8 +146,8 @@ def test_a_paper_that_kills_its_worker_costs_no_other_paper(
     try:
         dask_workers = [strict.add_worker(), strict.add_worker()]
         project.configure(DASK_SCHEDULER=strict.address, READ_TIMEOUT_S=3)
-        slow = pdfs.write(project.input / "b.pdf", [pdfs.text("One."), pdfs.slow()])
-        for name in "acdefghijklm":
+        slow = pdfs.write(project.input / "e.pdf", [pdfs.text("One."), pdfs.slow()])
+        for name in "abcdfghijklm":
             project.paper(f"{name}.pdf", SENTENCE)
         killer = threading.Thread(target=kill_reader_of, args=(slow, dask_workers))
         killer.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -54,6 +55,16 @@ def test_the_answers_show_what_the_stages_are_for(printed: str, workspace: Works
     assert any(one["reasoning"]["overrides_judge"] for one in verdicts)
     assert re.search(r"^Caldreth Fuel and Stove Panel +[23] ", printed, re.MULTILINE)
     assert "printed as" in printed
+
+
+def test_datasets_without_a_canonical_name_are_listed_apart(printed: str, workspace: Workspace) -> None:
+    """The report has the same mentions under "Unnamed data"."""
+    with (workspace.root / "export" / "mentions.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["valid"] == "true"]
+    named, unnamed = printed.partition("\ndataset ")[2].partition("\n\n")[0].split("Without a proper name")
+    for row in rows:
+        name = row["canonical_name"] or " ".join(row["raw_name"].split())
+        assert f"\n{name} " in (named if row["canonical_name"] else unnamed)
 
 
 def test_what_the_readme_shows_is_printed(printed: str) -> None:

@@ -621,6 +621,8 @@ def test_hostile_text_is_shown_as_text_in_a_browser(project: Project, server: Se
             grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         assert len(set(grounds)) == 2
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        boxes = [figure.bounding_box() for figure in page.locator(".plots figure").all()]
+        assert len({(round(box["width"]), round(box["height"])) for box in boxes if box}) == 1 < len(boxes)
         browser.close()
 
 

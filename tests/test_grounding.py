@@ -438,3 +438,10 @@ def test_text_that_crashes_the_sentence_splitter(space: str) -> None:
     assert span is not None
     sentence = index.sentence(span)
     assert text[sentence.start : sentence.end] == "We use the DHS here."
+
+
+def test_heading_in_capitals_without_its_space_is_no_acronym() -> None:
+    text = "Nicht-technische Zusammenfassung\nWir fragen nach den Daten."
+    found = PageIndex(text, "de").locate_passage("NICHT-TECHNISCHEZUSAMMENFASSUNG")
+    assert found and text[found.start : found.end] == "Nicht-technische Zusammenfassung"
+    assert PageIndex("who is at us", "en").locate("WHO") is None

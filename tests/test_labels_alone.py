@@ -177,7 +177,13 @@ def test_a_page_is_labelled_from_nothing_in_a_browser(browser: Any, offline: Pro
     page.keyboard.press("c")
     offline.run(f"review_labels.py --import {download(page, offline)}")
     assert answers(offline) == {"We": ["Barley Price Panel"]}
-    assert unlabelled(offline) == {("a", 1): []}, "the form of the review page has all fields"
+    assert unlabelled(offline) == {("a", 1): ["context", "specificity"]}, "nobody has chosen them in the form"
+    page.keyboard.press("e")
+    page.select_option("article.edited select[name=context]", "supporting")
+    page.select_option("article.edited select[name=specificity]", "properly_named")
+    page.keyboard.press("Enter")
+    offline.run(f"review_labels.py --import {download(page, offline)}")
+    assert unlabelled(offline) == {("a", 1): []}
 
 
 # ---- Importing gold

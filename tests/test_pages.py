@@ -155,6 +155,36 @@ def test_english_pages_save_the_classifier(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(classified) == len(SENTENCES) - 1
 
 
+# Natural prose with words that are English too: in, is, of, was, we, at, by, has, or, on, an, for.
+NOT_ENGLISH = {
+    "nl": "In dit onderzoek is gekeken naar de gevolgen van het beleid in de gemeente. We hebben in de periode van "
+    "2010 tot 2015 gegevens verzameld van huishoudens op het platteland. Het is van belang te weten of de "
+    "inkomens in deze jaren zijn gestegen, of dat er in de steden meer werk was. In het laatste hoofdstuk is "
+    "beschreven of dat helpt.",
+    "af": "In hierdie studie is daar gekyk na die gevolge van droogte op die inkomste van huishoudings in die Oos- "
+    "Kaap. Die data is in 2012 versamel en daar was altesaam 1 400 huishoudings in die steekproef. Die vraag "
+    "is of die pryse van mielies in die jare daarna gestyg het, en of dit die rede is waarom gesinne minder "
+    "koop.",
+    "da": "I denne undersøgelse har vi set på hvor mange af de unge der har fået et arbejde efter skolen. Vi har "
+    "brugt tal for alle kommuner, og for hver af dem er der lavet en tabel. Det er ikke muligt at sige om der "
+    "er en forskel på byerne og landet, men de fleste er enige om at der skal gøres mere for de unge.",
+    "de": "In dieser Studie haben wir untersucht, wie sich die Einkommen an der Küste nach der Wende entwickelt "
+    "haben. Man kann nicht sagen, was der Grund war, also haben wir an alle Orte geschrieben. Es war ein "
+    "Fehler, an die Stadt zu denken, und so kam es, dass die Hälfte der Fragen ohne Antwort blieb.",
+    "zh": (
+        "我们使用 the Survey of Income and Program Participation 的数据来分析家庭收入与贫困的关系，并与其他国家的"
+        "住户调查进行比较。"
+    )
+    * 6,
+}
+
+
+@pytest.mark.parametrize("language", NOT_ENGLISH)
+def test_words_that_english_shares_make_no_page_english(language: str) -> None:
+    assert guess_language(NOT_ENGLISH[language]) == language
+    assert languages(*[NOT_ENGLISH[language] * 3] * 3) == [language] * 3
+
+
 TEXTS = st.text(st.sampled_from("ab. \nÄ你🙂é!?"), max_size=400) | st.text(max_size=200)
 
 

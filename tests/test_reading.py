@@ -301,6 +301,39 @@ def test_fast_text_is_what_pymupdf_extracts(tmp_path: Path) -> None:
     same_text(tmp_path / "a.pdf")
 
 
+def test_page_with_the_letter_nul_keeps_its_text(tmp_path: Path) -> None:
+    """In fonts of TeX, the code 0 is the minus sign. It has no letter, and the rest of the page has."""
+    with pymupdf.open() as made:
+        page = made.new_page()
+        page.insert_text((50, 50), SENTENCE)
+        glyph = made.get_new_xref()
+        made.update_object(glyph, "<<>>")
+        made.update_stream(glyph, b"600 0 0 0 500 700 d1 0 300 500 90 re f")
+        font = made.get_new_xref()
+        made.update_object(
+            font,
+            "<</Type/Font/Subtype/Type3/FontBBox[0 0 600 700]/FontMatrix[.001 0 0 .001 0 0]/FirstChar 0/LastChar 0"
+            f"/Widths[600]/Encoding<</Type/Encoding/Differences[0/a0]>>/CharProcs<</a0 {glyph} 0 R>>/Resources<<>>>>",
+        )
+        helvetica = page.get_fonts()[0][0]
+        made.xref_set_key(page.xref, "Resources", f"<</Font<</helv {helvetica} 0 R/F9 {font} 0 R>>>>")
+        drawn = made.get_new_xref()
+        made.update_object(drawn, "<<>>")
+        made.update_stream(drawn, b"BT /F9 12 Tf 60 700 Td <00> Tj ET")
+        made.xref_set_key(page.xref, "Contents", f"[{page.get_contents()[0]} 0 R {drawn} 0 R]")
+        made.save(tmp_path / "a.pdf")
+    (page_read,) = read_paper(str(tmp_path / "a.pdf"), None, None, GENEROUS).pages
+    assert page_read.problem is None and page_read.text.startswith(SENTENCE)
+
+
+@pytest.mark.usefixtures("crashing_workers")
+def test_crash_after_the_last_page_adds_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRASH_AT_END", "1")
+    paper = pdfs.write(tmp_path / "a.pdf", [pdfs.text("One."), pdfs.text("Two.")])
+    result = read_paper(str(paper), None, None, GENEROUS)
+    assert [(page.text, page.problem) for page in result.pages] == [("One.\n", None), ("Two.\n", None)]
+
+
 def test_fast_text_of_real_papers(shared: Path) -> None:
     papers = sorted((shared / "pdfs").glob("*.pdf"))[:8]
     assert papers

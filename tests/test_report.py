@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from conftest import Project
 from test_export import all_named, datasets, edited, exported, label
 
+PAPERS = re.compile("papers? with mentions")
 TITLE = '</script><img src=x onerror="document.title=1">'
 
 
@@ -43,10 +45,9 @@ def opened(browser: Any, project: Project) -> Any:
 
 def tiles(page: Any) -> dict[str, int]:
     found = page.locator(".tile")
-    return {
-        found.nth(i).locator("span").inner_text(): int(found.nth(i).locator("b").inner_text().replace(",", ""))
-        for i in range(found.count())
-    }
+    labels = (found.nth(i).locator("span").inner_text() for i in range(found.count()))
+    numbers = (int(found.nth(i).locator("b").inner_text().replace(",", "")) for i in range(found.count()))
+    return dict(zip(labels, numbers, strict=True))
 
 
 def tab(page: Any, name: str) -> None:
@@ -60,9 +61,9 @@ def test_the_numbers_are_those_of_the_tables(report: tuple[Any, Project]) -> Non
     named = [row for row in valid if row["canonical_name"]]
     shown = tiles(page)
     assert shown["mentions"] == len(valid) > 0
-    assert shown["named datasets"] == len({row["canonical_name"] for row in named})
+    assert shown["named dataset"] == len({row["canonical_name"] for row in named}) == 1
     assert shown["papers with mentions"] == len({row["document"] for row in valid})
-    assert shown["rejected"] == len(rows) - len(valid)
+    assert shown["rejected mentions"] == len(rows) - len(valid)
     assert page.locator("h1").inner_text() == "Datasets in 3 papers"
     per_dataset = {row["title"]: 0 for row in datasets(project)}
     for row in datasets(project):
@@ -103,16 +104,16 @@ def test_filters_and_search(report: tuple[Any, Project]) -> None:
     papers = with_mentions.inner_text()
     page.locator("#use").select_option("mentioned")
     page.locator("#chips button").wait_for()
-    assert 0 < tiles(page)["mentions"] < everything
+    assert everything > tiles(page)["mention"] == 1
     page.locator("#use").select_option("")
     for filters in ({"#country": "Peru"}, {"#from": "2016"}, {"#query": "nothing has this word"}):
         ((name, value),) = filters.items()
         field = page.locator(name)
         field.select_option(value) if name == "#country" else field.fill(value)
-        page.locator(".tile", has_text="papers with mentions").filter(has_not_text=papers).wait_for()
+        page.locator(".tile", has_text=PAPERS).filter(has_not_text=papers).wait_for()
         assert with_mentions.inner_text() == ("0" if name == "#query" else "1")
         field.select_option("") if name == "#country" else field.fill("")
-        page.locator(".tile", has_text="papers with mentions").filter(has_text=papers).wait_for()
+        page.locator(".tile", has_text=PAPERS).filter(has_text=papers).wait_for()
 
 
 def test_the_countries_that_the_data_cover(report: tuple[Any, Project], browser: Any) -> None:
@@ -124,7 +125,7 @@ def test_the_countries_that_the_data_cover(report: tuple[Any, Project], browser:
     assert "KEN; CIV" in {row["countries"] for row in datasets(project)}
     page = opened(browser, project)
     page.locator("figure", has_text="Countries of the data").get_by_role("button", name="Côte d'Ivoire").click()
-    assert tiles(page)["papers with mentions"] == 1
+    assert tiles(page)["paper with mentions"] == 1
     assert page.locator("#place").input_value() == "Côte d'Ivoire"
     tab(page, "Mentions")
     assert "northern Côte d’Ivoire" in page.locator("article dl").first.inner_text()
@@ -133,7 +134,7 @@ def test_the_countries_that_the_data_cover(report: tuple[Any, Project], browser:
 def test_papers_without_a_year_are_in_no_range_of_years(report: tuple[Any, Project]) -> None:
     page, _ = report
     page.locator("#to").fill("2016")
-    page.locator(".tile", has_text="papers with mentions").filter(has_text="1").wait_for()
+    page.locator(".tile", has_text=PAPERS).filter(has_text="1").wait_for()
     assert page.locator(".tile b").first.inner_text() == "1"
 
 
@@ -164,6 +165,57 @@ def test_rows_are_sorted_and_downloaded(report: tuple[Any, Project]) -> None:
     assert {row["name"] for row in rows} == {row["raw_name"] for row in exported(project) if row["valid"]}
 
 
+def test_filters_without_a_match_say_so_once(report: tuple[Any, Project]) -> None:
+    page, _ = report
+    page.locator("#query").fill("nothing has this word")
+    page.locator("#chips button").wait_for()
+    for name in ("Datasets", "Papers", "Mentions", "Unnamed data", "Uncertain", "Rejected"):
+        tab(page, name)
+        assert page.inner_text("#content") == "Nothing matches these filters."
+        assert page.inner_text("#hint") == "" and page.locator("figure").count() == 0
+        assert page.locator("#before, #after, #download").evaluate_all("all => all.every((one) => one.disabled)")
+
+
+def test_the_name_is_seen_in_a_long_sentence(browser: Any, report: tuple[Any, Project]) -> None:
+    _, project = report
+    name = next(row["raw_name"] for row in exported(project) if row["document"] == "a")
+    long = "12.5\n" * 300
+    edited(project, "a", 1, sent=f"It begins. {long}{name} {long}It ends.")
+    page = opened(browser, project)
+    tab(page, "Mentions")
+    card = page.locator("article", has_text="Show the whole sentence")
+    quoted, mark = (card.locator(place).bounding_box() for place in ("blockquote", "mark"))
+    assert quoted["y"] <= mark["y"] and mark["y"] + mark["height"] <= quoted["y"] + quoted["height"] < quoted["y"] + 200
+    shown = card.locator("blockquote").inner_text()
+    assert shown.startswith("… 12.5") and f"12.5 {name} 12.5" in shown and len(shown) < 700
+    card.get_by_role("button", name="Show the whole sentence").click()
+    whole = page.locator("blockquote", has_text="It begins.").inner_text()
+    assert whole.endswith("It ends.") and name in whole
+
+
+def test_the_report_says_which_mentions_have_no_name(browser: Any, report: tuple[Any, Project]) -> None:
+    """A mention is unnamed where the table of mentions has no canonical name."""
+    _, project = report
+    project.paper("d.pdf", "We use the Rice Price Panel here.")
+    project.run("run_batch.py --process all")
+    all_named(project)
+    edited(project, "d", 1, specificity="descriptive_but_unnamed", valid=True)
+    unnamed = [row["raw_name"] for row in exported(project) if row["valid"] and not row["canonical_name"]]
+    assert len(unnamed) == 1
+    page = opened(browser, project)
+    assert tiles(page)["mention of unnamed data"] == 1
+    assert page.inner_text("#hint") == "Not in this table: 1 mention without a proper name, under “Unnamed data”."
+    tab(page, "Unnamed data")
+    assert page.locator("article mark").all_inner_texts() == unnamed
+    assert page.inner_text("#hint").startswith("The model says that these mentions have no proper name")
+
+
+def test_a_report_without_a_model_names_none(browser: Any, project: Project, server: Any) -> None:
+    project.paper("a.pdf", "Nothing is known of the weather.")
+    project.run("run_batch.py --process all")
+    assert "After the stage reasoning; human labels override it." in opened(browser, project).inner_text("#provenance")
+
+
 def test_tabs_by_keyboard(report: tuple[Any, Project]) -> None:
     page, _ = report
     page.get_by_role("tab", name="Datasets").focus()
@@ -182,7 +234,7 @@ def test_what_a_person_decided_is_certain(browser: Any, project: Project, server
     edited(project, "a", 1, note="name to be confirmed", valid=True)
     name = next(row["raw_name"] for row in exported(project))
     page = opened(browser, project)
-    assert tiles(page)["uncertain mentions"] == 1
+    assert tiles(page)["uncertain mention"] == 1
     label(project, "a", 1, {name: "accept"})
     assert tiles(opened(browser, project))["uncertain mentions"] == 0
 

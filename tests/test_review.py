@@ -677,6 +677,59 @@ def test_cancel_and_remove_in_a_browser(browser: Any, done: Project) -> None:
     assert (row["annotator"], row["page_complete"], row["mentions"]) == ("anonymous", False, [])
 
 
+def test_nothing_to_download_yet(browser: Any, done: Project) -> None:
+    page = open_review(browser, done)
+    page.on("download", lambda one: pytest.fail("an empty file was saved"))
+    page.click("#download")
+    assert page.inner_text("#saved") == "Nothing to download yet"
+    assert not page.locator("details.hint p").first.is_visible()
+    page.click("details.hint summary")
+    assert "mark the page as complete" in page.inner_text("details.hint p >> nth=0")
+
+
+def test_a_class_that_nobody_chose_is_not_labelled(browser: Any, done: Project) -> None:
+    """Neither of a mention that is added, nor of one for which the pipeline has none."""
+    document = done.document("reasoning", "a")
+    dataset = document["pages"][0]["data_mentions"][0]["datasets"][0]
+    dataset |= {"context": None, "valid": False, "invalid_reason": "not data"}
+    del dataset["relevance"]
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    page = open_review(browser, done)
+    page.keyboard.press("e")
+    for name in ("context", "relevance"):
+        assert page.input_value(f"article.edited select[name={name}]") == ""
+    assert page.input_value("article.edited select[name=specificity]") == dataset["specificity"]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    select(page, "here")
+    page.keyboard.press("m")
+    page.select_option("article.edited select[name=specificity]", "vague_generic")
+    page.keyboard.press("Enter")
+    added = page.locator("article.current")
+    assert added.locator(".state").all_inner_texts() == ["Added by you."]
+    assert added.locator("button").all_inner_texts() == ["Remove", "Edit"]
+    (row,) = [json.loads(line) for line in download(page, done).read_text().splitlines()]
+    by_decision = {one["decision"]: one for one in row["mentions"]}
+    assert not {"context", "relevance"} & by_decision["edit"].keys()
+    assert not {"context", "relevance"} & by_decision["add"].keys()
+    assert by_decision["add"]["specificity"] == "vague_generic" and by_decision["add"]["producer"] is None
+    import_rows(done, json.dumps(row))
+    (exported_row,) = [one for one in exported(done) if one["raw_name"] == "here"]
+    assert (exported_row["context"], exported_row["specificity"]) == (None, "vague_generic")
+
+
+def test_the_verdict_of_the_pipeline_stays_beside_that_of_the_person(browser: Any, done: Project) -> None:
+    document = done.document("reasoning", "a")
+    document["pages"][0]["data_mentions"][0]["datasets"][0] |= {"valid": False, "invalid_reason": "not data"}
+    (done.output / "reasoning" / "a.json").write_text(json.dumps(document))
+    page = open_review(browser, done)
+    states = page.locator("article.current .state")
+    assert states.all_inner_texts() == ["Pipeline: invalid: not data"]
+    page.keyboard.press("a")
+    assert states.all_inner_texts() == ["Accepted by you.", "Pipeline: invalid: not data"]
+    assert "devil's advocate: " in page.inner_text("article.current")
+
+
 def test_the_cards_and_the_list_of_pages_in_a_browser(browser: Any, done: Project) -> None:
     page = open_review(browser, done)
     card = page.inner_text("article.current")

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     mentions = read(workspace.root / "export" / "mentions.csv")
     show_mentions(mentions)
-    show_datasets(read(workspace.root / "export" / "datasets.csv"))
+    show_datasets(read(workspace.root / "export" / "datasets.csv"), {row["canonical_name"] for row in mentions})
     show_mistakes(mentions)
     print(f"\nReport:         {(workspace.root / 'export' / 'report.html').relative_to(ROOT)} (open it in a browser)")
     print(f"Tables:         {(workspace.root / 'export' / 'mentions.csv').relative_to(ROOT)} (also datasets.csv)")
@@ -114,13 +114,21 @@ def show_mentions(rows: list[Row]) -> None:
                 print("        " + one_line(f"{stage}: {said}: {row[f'{stage}_reason']}", WIDTH - 8))
 
 
-def show_datasets(rows: list[Row]) -> None:
-    """The datasets of all papers, under their canonical names. `rows`: one per paper and dataset."""
+def show_datasets(rows: list[Row], canonical: set[str]) -> None:
+    """The datasets of all papers, under their canonical names; then unnamed data, as in the report.
+
+    `rows`: one per paper and dataset. `canonical`: the canonical names of all mentions. Other titles are unnamed data.
+    """
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(row["title"], []).append(row)
     print(f"\n{'dataset':37}{'papers':>8}{'used in':>9}{'mentions':>10}  printed as")
-    for name, found in sorted(by_name.items(), key=lambda item: (-len(item[1]), item[0])):
+    ordered = sorted(by_name, key=lambda name: (-len(by_name[name]), name))
+    unnamed = [name for name in ordered if name not in canonical]
+    for name in [name for name in ordered if name in canonical] + unnamed:
+        if name in unnamed[:1]:
+            print("Without a proper name, says the model, which is often wrong (“Unnamed data” in the report):")
+        found = by_name[name]
         used = sum(row["used"] == "true" for row in found)
         mentions = sum(int(row["mentions"]) for row in found)
         printed = dict.fromkeys(variant for row in found for variant in row["names"].split("; "))
@@ -188,4 +196,7 @@ def record(workspace: Workspace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Run the same command to continue.")

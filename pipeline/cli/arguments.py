@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from pipeline.cli.commands import is_script
@@ -40,9 +41,10 @@ def parser(
     `processes`: the help of --process, which is left out without it. `more_help`: printed after the
     options. The help of the command ends with the commands in the docstring of the script.
     """
+    _open_missing_streams()
     check_installation()
     _use_utf8()
-    width = shutil.get_terminal_size().columns - 2
+    width = max(shutil.get_terminal_size().columns - 2, 20)
     made = _Parser(
         description=textwrap.fill(description, width),
         epilog=f"{more_help}\n{_listed(examples(script_doc))}".strip(),
@@ -183,6 +185,13 @@ def _ignore_files_that_cannot_be_closed() -> None:
             usual(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _open_missing_streams() -> None:
+    """Python has no standard stream where the shell has closed it (`>&-`). They stay open until Python ends."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _use_utf8() -> None:

@@ -28,6 +28,7 @@ class Output:
         self.json: bool = getattr(options, "json", False)
         self._commands = Commands.typed(options.config)
         self._problems: list[str] = []
+        self._said: set[str] = set()
         self._warnings: list[str] = []
         self.report: dict[str, Any] = {"status": 0, "error": None, "problems": self._problems}
         self.report |= {"warnings": self._warnings, "next": None}
@@ -46,7 +47,8 @@ class Output:
 
     def problem(self, text: str) -> None:
         """Something that the user has to look at. Said once: all stages have the same papers that cannot be read."""
-        if self._commands.complete(text) not in self._problems:
+        if text not in self._said:
+            self._said.add(text)
             self._problems.append(self._print_error("problem", YELLOW, text))
 
     def warning(self, text: str) -> None:
@@ -68,7 +70,7 @@ class Output:
     def finish(self, status: int) -> int:
         """Print the report, if it is wanted. Returns the status."""
         if self.json:
-            print(json.dumps({**self.report, "status": status}, ensure_ascii=False, default=str))
+            print(json.dumps({**self.report, "status": status}, default=str))
         sys.stdout.flush()
         return status
 

@@ -9,6 +9,7 @@ const at = Object.fromEntries(data.fields.map((name, place) => [name, place]));
 const byId = (id) => document.getElementById(id);
 const PER_PAGE = 50;
 const LISTED = 6; // names in a cell
+const AROUND = 250; // characters of a sentence that are shown on each side of the name
 const BARS = { datasets: 20, other: 8 };
 const USED = new Set(["primary", "supporting"]);
 const FILTERS = ["query", "use", "from", "to", "place", "country", "producer", "type"];
@@ -67,6 +68,8 @@ function show(changes, replace = false) {
   else history.pushState(null, "", hash);
   draw();
 }
+
+const isFiltered = () => state.dataset !== "" || state.paper !== "" || FILTERS.some((name) => state[name] !== "");
 
 // Searching
 
@@ -164,12 +167,11 @@ function bars(title, rows, isPressed, choose, large = false) {
       element("span", { className: "track" }, used, rest),
       element("span", { className: "number" }, number.format(row.papers.size)),
     );
-    button.setAttribute("aria-label", `${label}: ${counted(row.papers.size, "paper")}, ${row.used.size} use it`);
+    button.setAttribute("aria-label", `${label}: ${counted(row.papers.size, "paper")}, of which use it: ${row.used.size}`);
     button.setAttribute("aria-pressed", isPressed(row));
     button.addEventListener("click", () => choose(row, isPressed(row)));
     figure.append(button);
   }
-  if (!rows.length) figure.append(element("p", { className: "soft" }, "not known"));
   return figure;
 }
 
@@ -183,16 +185,18 @@ function yearColumns(mentions) {
   const first = Math.min(...rows.keys()), last = Math.max(...rows.keys());
   const highest = Math.max(...[...rows.values()].map((row) => row.papers.size));
   const columns = element("div", { className: "columns" });
+  const isShort = last - first < 12; // there is room for a number above each column
   const step = Math.ceil((last - first + 1) / 12);
   for (let year = first; year <= last; year += 1) {
     const row = rows.get(year);
     const papersOfYear = row?.papers.size ?? 0, used = row?.used.size ?? 0;
     const light = element("i", { className: "light" }), dark = element("i");
-    light.style.height = (80 * (papersOfYear - used)) / highest + "%";
-    dark.style.height = (80 * used) / highest + "%";
+    light.style.height = (70 * (papersOfYear - used)) / highest + "%";
+    dark.style.height = (70 * used) / highest + "%";
     const pressed = state.from === String(year) && state.to === String(year);
     const title = `${year}: ${counted(papersOfYear, "paper")}`;
-    const column = element("button", { type: "button", className: "column", title }, light, dark,
+    const column = element("button", { type: "button", className: "column", title },
+      element("small", {}, isShort && papersOfYear ? number.format(papersOfYear) : ""), light, dark,
       element("small", {}, (year - first) % step === 0 ? String(year) : ""));
     column.setAttribute("aria-label", title);
     column.setAttribute("aria-pressed", pressed);
@@ -210,11 +214,11 @@ function drawPlots() {
     .map((row) => ({ ...row, label: datasets[row.key].name }))
     .sort(mostPapers)
     .slice(0, BARS.datasets);
-  const made = [
-    bars("Datasets by papers", named, (row) => state.dataset === datasetKey(row.key),
-      (row, pressed) => show(pressed ? { dataset: "" } : { dataset: datasetKey(row.key), tab: "papers", sort: "" }), true),
-    yearColumns(counts("year")),
-  ];
+  const made = [];
+  if (named.length) made.push(bars("Datasets by papers", named, (row) => state.dataset === datasetKey(row.key),
+    (row, pressed) => show(pressed ? { dataset: "" } : { dataset: datasetKey(row.key), tab: "papers", sort: "" }), true));
+  const ofYears = counts("year");
+  if (ofYears.length) made.push(yearColumns(ofYears));
   for (const [title, name, keyOf] of [
     ["Countries of the data", "place", placesOf],
     ["Countries of the papers", "country", (mention) => paperOf(mention).country],
@@ -251,6 +255,10 @@ const TABLES = {
       ["years of papers", years],
     ],
     sort: "papers",
+    hint: (mentions) => {
+      const unnamed = TABLES.unnamed.rows(mentions).length;
+      return unnamed && `Not in this table: ${counted(unnamed, "mention")} without a proper name, under “${TABLES.unnamed.title}”.`;
+    },
   },
   papers: {
     title: "Papers",
@@ -275,17 +283,18 @@ const TABLES = {
   unnamed: {
     title: "Unnamed data", cards: true,
     rows: (mentions) => mentions.filter((one) => !isInvalid(one) && !isNamed(one)),
-    hint: "Data that the papers describe without a name.",
+    hint: () => "The model says that these mentions have no proper name: their specificity is not properly_named. Small "
+      + "models are often wrong about this.",
   },
   uncertain: {
     title: "Uncertain", cards: true,
     rows: (mentions) => mentions.filter(isUncertain),
-    hint: "Mentions with a note, names that were judged both ways in a paper, and verdicts that the last stage overruled.",
+    hint: () => "Mentions with a note, names that were judged both ways in a paper, and verdicts that the last stage overruled.",
   },
   rejected: {
     title: "Rejected", cards: true,
     rows: (mentions) => mentions.filter(isInvalid),
-    hint: "What was found and then rejected, with the reasons. It counts nowhere else.",
+    hint: () => "What was found and then rejected, with the reasons. It counts nowhere else.",
   },
 };
 
@@ -315,8 +324,11 @@ function drawTable() {
   byId("page").textContent = `${page + 1} of ${pages}`;
   byId("before").disabled = page === 0;
   byId("after").disabled = page >= pages - 1;
-  byId("hint").textContent = table.hint ?? "";
-  byId("content").replaceChildren(table.cards ? cards(part) : grid(part, columns, table));
+  byId("download").disabled = !rows.length;
+  byId("hint").textContent = ((rows.length || !table.cards) && table.hint?.(mentions)) || "";
+  const nothing = isFiltered() ? "Nothing matches these filters." : "There are none.";
+  byId("content").replaceChildren(
+    !rows.length ? element("p", { className: "soft" }, nothing) : table.cards ? cards(part) : grid(part, columns, table));
 }
 
 function sort(rows, columns, table) {
@@ -393,16 +405,27 @@ function cards(mentions) {
     }
     list.append(article);
   }
-  if (!mentions.length) list.append(element("p", { className: "soft" }, "Nothing matches."));
   return list;
 }
 
+// The name in its sentence. Of a long sentence, such as the text of a table, what is around the name, and a button.
 function quotation(mention) {
-  const name = value(mention, "raw_name"), sentence = value(mention, "sentence");
-  if (!sentence) return element("blockquote", {}, element("mark", {}, name), " (not found in the text of the page)");
+  const oneLine = (text) => text.replace(/\s+/g, " ").trim();
+  const name = oneLine(value(mention, "raw_name")), sentence = oneLine(value(mention, "sentence") ?? "");
+  const marked = () => element("mark", {}, name);
+  if (!sentence) return element("blockquote", {}, marked(), " (not found in the text of the page)");
   const start = sentence.indexOf(name);
-  if (start < 0) return element("blockquote", {}, sentence);
-  return element("blockquote", {}, sentence.slice(0, start), element("mark", {}, name), sentence.slice(start + name.length));
+  const before = start < 0 ? "" : sentence.slice(0, start);
+  const after = start < 0 ? `: ${sentence}` : sentence.slice(start + name.length);
+  const from = before.length > AROUND ? "… " + before.slice(-AROUND).replace(/^\S*\s/, "") : before;
+  const to = after.length > AROUND ? after.slice(0, AROUND).replace(/\s\S*$/, "") + " …" : after;
+  const quoted = element("blockquote", {}, from, marked(), to);
+  if (from !== before || to !== after) {
+    const all = element("button", { type: "button" }, "Show the whole sentence");
+    all.addEventListener("click", () => quoted.replaceChildren(before, marked(), after));
+    quoted.append(" ", all);
+  }
+  return quoted;
 }
 
 // Everything around the table
@@ -414,12 +437,16 @@ function drawTiles() {
   const of = (list, name) => new Set(list.map((mention) => value(mention, name))).size;
   const used = new Set(valid.filter((one) => USED.has(value(one, "context"))).map((one) => value(one, "paper"))).size;
   const tiles = [
-    [of(valid, "paper"), "papers with mentions"], [valid.length, "mentions"], [of(named, "dataset"), "named datasets"],
-    [used, "papers that use data"], [valid.length - named.length, "mentions of unnamed data"],
-    [valid.filter(isUncertain).length, "uncertain mentions"], [mentions.length - valid.length, "rejected"],
+    [of(valid, "paper"), "paper with mentions", "papers with mentions"],
+    [valid.length, "mention", "mentions"],
+    [of(named, "dataset"), "named dataset", "named datasets"],
+    [used, "paper that uses data", "papers that use data"],
+    [valid.length - named.length, "mention of unnamed data", "mentions of unnamed data"],
+    [valid.filter(isUncertain).length, "uncertain mention", "uncertain mentions"],
+    [mentions.length - valid.length, "rejected mention", "rejected mentions"],
   ];
-  byId("tiles").replaceChildren(...tiles.map(([count, label]) =>
-    element("div", { className: "tile" }, element("b", {}, number.format(count)), element("span", {}, label))));
+  byId("tiles").replaceChildren(...tiles.map(([count, one, more]) => element("div", { className: "tile" },
+    element("b", {}, number.format(count)), element("span", {}, count === 1 ? one : more))));
 }
 
 function drawTabs() {
@@ -449,8 +476,7 @@ function drawFilters() {
   };
   if (state.dataset !== "") chip("Dataset: " + state.dataset.split("\n")[0], { dataset: "" });
   if (state.paper !== "") chip("Paper: " + titleOf(papers[numbers.paper.get(state.paper)]), { paper: "" });
-  const isFiltered = FILTERS.some((name) => state[name] !== "") || chips.length > 1;
-  if (isFiltered) chip("All filters", { ...Object.fromEntries(FILTERS.map((name) => [name, ""])), dataset: "", paper: "" });
+  if (FILTERS.some((name) => state[name] !== "") || chips.length > 1) chip("All filters", { ...Object.fromEntries(FILTERS.map((name) => [name, ""])), dataset: "", paper: "" });
   byId("chips").replaceChildren(...chips);
 }
 

@@ -139,6 +139,6 @@ def _counting(documents: Iterable[Sequence[Row]], exported: Exported) -> Iterato
 
 def _about(exported: Exported) -> dict[str, Any]:
     """What the head of the report says."""
-    models = ", ".join(sorted(exported.models)) or "no model"
-    text = f"After the stage {exported.stage}, by {models}; human labels override it. Models make mistakes."
+    models = f", by {', '.join(sorted(exported.models))}" if exported.models else ""
+    text = f"After the stage {exported.stage}{models}; human labels override it. Models make mistakes."
     return {"documents": exported.documents, "text": text}

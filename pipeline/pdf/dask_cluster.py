@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from pipeline.config import ROOT, Config
 from pipeline.errors import ClusterError
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 CHECK_INTERVAL_S = 0.5  # between checks of the connection while waiting for a paper
-MAX_PAPERS_PER_TASK = 8  # a task of Dask costs this process some milliseconds, more than planning a paper
+PAPERS_PER_TASK = 8  # a task of Dask costs this process some milliseconds, more than planning a paper
 TASKS_PER_THREAD = 2  # that wait at each Dask worker, so that it never waits for this process
 
-_T = TypeVar("_T")
 Paper = tuple[str, str | None, str | None]  # the arguments of `Readers.start`
 
 
@@ -35,52 +34,66 @@ class Reading(Future[ReadResult]):
         self.paper = paper
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ClusterReaders(Readers):
-    """Reads papers on the cluster that `client` is connected to, several in one task."""
+    """Reads papers on the cluster that `client` is connected to.
+
+    Several papers are one task, but not the first ones, nor the last: few papers are spread over all threads.
+    """
 
     client: Client
-    papers_per_task: int
-    _waiting: list[Reading] = field(default_factory=list)  # for a task that is not full yet
+    threads: int
+    _waiting: list[Reading] = field(default_factory=list)  # for a task
+    _tasks: set[Future[list[ReadResult]]] = field(default_factory=set)  # that have not ended
+    _started: int = 0  # papers
 
     def start(self, file: str, password: str | None, known_sha256: str | None) -> Future[ReadResult]:
         """Submit a paper. Raises ClusterError if the cluster was lost."""
-        self._check_connection()
         reading = Reading((file, password, known_sha256))
         self._waiting.append(reading)
-        if len(self._waiting) == self.papers_per_task:
-            self._submit()
+        self._started += 1
+        number = 1 if self._started <= self.threads or self.limits.ocr else PAPERS_PER_TASK
+        if len(self._waiting) == number:
+            self._submit(number)
         return reading
-
-    def _submit(self) -> None:
-        readings = self._waiting.copy()
-        self._waiting.clear()
-        task = self.executor.submit(_read_papers, [reading.paper for reading in readings], self.limits)
-        task.add_done_callback(partial(_distribute, readings))
 
     def result(self, future: Future[ReadResult]) -> ReadResult:
         """Wait for a paper. Raises ClusterError if the cluster was lost, but not if one paper killed its workers."""
         from distributed import KilledWorker
 
         if future in self._waiting:
-            self._submit()
+            self._submit(len(self._waiting))
         try:
             return self._wait_for(future)
         except KilledWorker:
             pass
         # Another paper of the task may be the reason, so this one is read again, alone.
-        alone = self.executor.submit(_read_papers, [cast(Reading, future).paper], self.limits)
+        alone = Reading(cast(Reading, future).paper)
+        self._waiting.insert(0, alone)
+        self._submit(1)
         try:
-            return self._wait_for(alone)[0]
+            return self._wait_for(alone)
         except KilledWorker:
             return ReadResult(
                 problem="the Dask workers that read it died: read it without DASK_SCHEDULER, or remove it"
             )
 
-    def _wait_for(self, future: Future[_T]) -> _T:
+    def _submit(self, number: int) -> None:
+        """Make a task of the first papers that wait."""
+        self._check_connection()
+        readings = self._waiting[:number]
+        del self._waiting[:number]
+        task = self.executor.submit(_read_papers, [reading.paper for reading in readings], self.limits)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(_distribute, readings))
+
+    def _wait_for(self, future: Future[ReadResult]) -> ReadResult:
         # If the connection is lost, Dask cancels most futures, but some are never completed.
         while not wait([future], timeout=CHECK_INTERVAL_S).done:
             self._check_connection()
+            while self._waiting and len(self._tasks) < self.threads:
+                self._submit(1)
         try:
             return future.result()
         except (CancelledError, OSError) as error:
@@ -116,8 +129,8 @@ def _connection_lost(reason: str) -> ClusterError:
 
 
 @contextmanager
-def cluster_readers(config: Config, limits: Limits, n_papers: int) -> Iterator[Readers]:
-    """The cluster at DASK_SCHEDULER. `n_papers`: how many there are, if all must be read.
+def cluster_readers(config: Config, limits: Limits) -> Iterator[Readers]:
+    """The cluster at DASK_SCHEDULER.
 
     Raises ClusterError if it has no scheduler or no worker, or if a worker sees other files or runs other code.
     """
@@ -125,12 +138,9 @@ def cluster_readers(config: Config, limits: Limits, n_papers: int) -> Iterator[R
         _check_workers(client, config)
         executor = client.get_executor(pure=False)
         threads = sum(client.nthreads().values())
-        # Few papers are spread over all threads. OCR takes so long that tasks cost nothing beside it.
-        share = 1 if limits.ocr else n_papers // (threads * TASKS_PER_THREAD)
-        papers_per_task = min(max(share, 1), MAX_PAPERS_PER_TASK)
         try:
-            queue_length = max(QUEUE_LENGTH, threads * TASKS_PER_THREAD * papers_per_task)
-            yield ClusterReaders(executor, limits, queue_length, client=client, papers_per_task=papers_per_task)
+            queue_length = max(QUEUE_LENGTH, threads * TASKS_PER_THREAD * PAPERS_PER_TASK)
+            yield ClusterReaders(executor, limits, queue_length, client=client, threads=threads)
         finally:
             executor.shutdown(wait=False)
 

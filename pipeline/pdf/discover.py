@@ -46,11 +46,10 @@ def refreshed(workspace: Workspace, config: Config) -> Iterator[ManifestEntry]:
     has_ocr = config.ocr != "off" and find_tessdata(config.ocr_languages) is not None
     limits = Limits(config.read_timeout_s, config.read_memory_mb, config.ocr_languages if has_ocr else None)
     needs_ocr = False
-    on_cluster = bool(config.dask_scheduler)
-    opened = cluster_readers(config, limits, len(papers)) if on_cluster else local_readers(config, limits)
+    open_readers = cluster_readers if config.dask_scheduler else local_readers
     with (
         replacing(workspace.manifest) as manifest,
-        opened as readers,
+        open_readers(config, limits) as readers,
         closing(_PreviousManifest(workspace)) as previous,
     ):
         entries = _Refresh(workspace, config, readers).entries(papers, previous)

@@ -83,8 +83,8 @@ def read_paper(
             seconds=seconds_left, ocr=limits.ocr,
         )  # fmt: skip
         failure = _read_on(result, request, limits, is_retry, on_ocr)
-        if failure is None:
-            return result
+        if failure is None or (result.n_pages and len(result.pages) == result.n_pages):
+            return result  # a worker that dies after the last page has read all
         if not failure.is_timeout and not is_retry:
             retried = len(result.pages)  # the worker's earlier papers may be the cause: try once more in a fresh one
             continue

@@ -17,7 +17,7 @@ from pipeline.pdf.pool import Limits, ReadResult, read_paper, workers
 QUEUE_LENGTH = 64  # papers that are read ahead, or wait for a worker
 
 
-@dataclass(frozen=True)
+@dataclass
 class Readers:
     """Reads papers through an executor. `queue_length`: papers to submit before waiting for the first result."""
 
@@ -34,7 +34,7 @@ class Readers:
         return future.result()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class LocalReaders(Readers):
     """Reads papers on this machine. `on_ocr` is called after each page that was read by OCR, which takes seconds."""
 

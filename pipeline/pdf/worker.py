@@ -33,7 +33,7 @@ def main(read_pages: PageReader = OpenPaper.pages) -> int:
         os.close(nowhere)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which ends this process
         _limit_memory(int(sys.argv[1]))
-        count_tokens("")  # loads its table, which takes half a second, before the time limit of a paper runs
+        count_tokens("")  # loads the tokenizer, before the time limit of a paper runs
         _send(channel, WorkerMessage())
         for line in sys.stdin.buffer:
             request = ReadRequest.model_validate_json(line)

@@ -83,7 +83,8 @@ def _results(region: str, mention: ReviewDataset) -> Iterator[dict[str, Any]]:
     yield {**common, "from_name": "mention", "type": "labels", "value": {**where, "labels": ["dataset"]}}
     values = {"verdict": "invalid" if mention.valid is False else "valid", **mention.fields}
     for name in CHOICES:
-        yield {**common, "from_name": name, "type": "choices", "value": {**where, "choices": [values[name]]}}
+        if values[name]:
+            yield {**common, "from_name": name, "type": "choices", "value": {**where, "choices": [values[name]]}}
     for name in TEXT_FIELDS:
         if values[name]:
             yield {**common, "from_name": name, "type": "textarea", "value": {**where, "text": [values[name]]}}

@@ -29,8 +29,8 @@ class DatasetLabel(DatasetFields):
     """The decision of an annotator on one dataset mention.
 
     `page text[start:end]` is `quote`, the name of the dataset. The fields matter unless the decision is `reject`. The
-    review page sets all of them, so that a label can be applied where the pipeline found nothing. Imported gold sets
-    those that it has.
+    review page sets all of them but the classes without a value, so that a label can be applied where the pipeline
+    found nothing. Imported gold sets those that it has.
     """
 
     decision: Decision
@@ -177,10 +177,12 @@ def _apply(datasets: list[Dataset], label: DatasetLabel, place: Span, index: Pag
     if same_place:
         dataset = same_place[0]
     else:
+        unlabelled: dict[str, Any] = dict.fromkeys(CLASS_FIELDS)  # null unless the label has a value
         name, sentence = index.text[place.start : place.end], index.sentence(place)
         dataset = Dataset(
             raw_name=name, start=place.start, end=place.end, grounding="exact",
             sent=index.text[sentence.start : sentence.end], sent_start=sentence.start, sent_end=sentence.end,
+            **unlabelled,
         )  # fmt: skip
     # The pipeline may have found the same name in the same place twice. A person has decided that it is one mention.
     datasets[:] = [one for one in datasets if (one.start, one.end) != (place.start, place.end)]

@@ -76,7 +76,16 @@ function verdict(mention) {
   return mention.valid ? "valid" : "invalid";
 }
 
-const DECISIONS = { accept: "Accepted by you", reject: "Rejected by you", edit: "Edited by you", add: "Added by you" };
+const DECISIONS = { accept: "Accepted by you.", reject: "Rejected by you.", edit: "Edited by you.", add: "Added by you." };
+
+// What the stages decided, whatever the reviewer says. A mention that the reviewer has added has no verdict.
+function pipelineVerdict({ valid, invalid_reason: reason }) {
+  if (valid === undefined) return "";
+  if (valid === null) return "Pipeline: no verdict yet";
+  return valid ? "Pipeline: valid" : ["Pipeline: invalid", reason].filter(Boolean).join(": ");
+}
+
+const wordsOf = (name) => name.replaceAll("_", " ").replace("devils", "devil's");
 
 function decide(mention, decision, fields = mention.fields) {
   const page = pages[current.page];
@@ -168,22 +177,19 @@ function card(mention, number) {
   const classes = [verdict(mention), number === current.mention ? "current" : "", isEdited ? "edited" : ""];
   const made = element("article", { className: classes.join(" ").trim() });
   made.addEventListener("click", () => number !== current.mention && choose(number));
-  const by = mention.decision ? DECISIONS[mention.decision] : `Pipeline: ${verdict(mention)}`;
-  const reason = mention.invalid_reason ? `: ${mention.invalid_reason}` : "";
-  made.append(
-    element("h3", { textContent: mention.quote.replace(/\s+/g, " ") }),
-    element("div", { className: "state", textContent: by + reason }),
-  );
-  if (mention.canonical_name) {
-    made.append(element("div", { className: "state", textContent: `Canonical name: ${mention.canonical_name}` }));
+  const canonical = mention.canonical_name ? `Canonical name: ${mention.canonical_name}` : "";
+  made.append(element("h3", { textContent: mention.quote.replace(/\s+/g, " ") }));
+  for (const text of [DECISIONS[mention.decision], pipelineVerdict(mention), canonical].filter(Boolean)) {
+    made.append(element("div", { className: "state", textContent: text }));
   }
   const actions = element("div", { className: "actions" });
   if (isEdited) {
     actions.append(button("Save", () => saveFields(mention, made), "main"), button("Cancel", cancel));
   } else {
+    const added = mention.decision === "add";
+    if (!added) actions.append(button("Accept", () => { saveEdited(); decide(mention, "accept"); }));
     actions.append(
-      button("Accept", () => { saveEdited(); decide(mention, "accept"); }),
-      button(mention.decision === "add" ? "Remove" : "Reject", () => { saveEdited(); decide(mention, "reject"); }),
+      button(added ? "Remove" : "Reject", () => { saveEdited(); decide(mention, "reject"); }),
       button("Edit", () => edit(mention)),
     );
   }
@@ -202,17 +208,20 @@ function fieldsOf(mention, isEdited) {
   for (const name of [...texts, ...Object.keys(choices)]) {
     const value = mention.fields[name];
     if (!isEdited && !value) continue;
-    list.append(element("dt", { textContent: name.replaceAll("_", " ") }));
-    list.append(isEdited ? element("dd", {}, input(name, value)) : element("dd", { textContent: value.replaceAll("_", " ") }));
+    list.append(element("dt", { textContent: wordsOf(name) }));
+    list.append(isEdited ? element("dd", {}, input(name, value, mention)) : element("dd", { textContent: value.replaceAll("_", " ") }));
   }
   return list;
 }
 
-function input(name, value) {
+// A class that the pipeline does not know starts empty, and can stay so: then nobody has labelled it.
+function input(name, value, mention) {
   if (!choices[name]) return element("input", { name, value: value ?? "" });
-  const options = choices[name].map((one) => element("option", { value: one, textContent: one.replaceAll("_", " ") }));
-  const made = element("select", { name }, ...options);
-  made.value = value ?? choices[name][0];
+  const found = pages[current.page].mentions.find((one) => spanOf(one) === spanOf(mention));
+  const options = (found?.fields[name] ? [] : [""]).concat(choices[name]);
+  const made = element("select", { name },
+    ...options.map((one) => element("option", { value: one, textContent: one ? one.replaceAll("_", " ") : "not labelled" })));
+  made.value = value ?? "";
   return made;
 }
 
@@ -224,7 +233,7 @@ function verdictsOf(mention) {
   ]);
   if (!lines.length) return [];
   const paragraphs = lines.map(([name, text]) =>
-    element("p", {}, element("b", { textContent: `${name.replaceAll("_", " ")}: ` }), text));
+    element("p", {}, element("b", { textContent: `${wordsOf(name)}: ` }), text));
   return [element("details", { open: true }, element("summary", { textContent: "Verdicts" }), ...paragraphs)];
 }
 
@@ -335,8 +344,7 @@ function add() {
   saveEdited();
   const known = mentionsOf(pages[current.page]).find((one) => spanOf(one) === spanOf(found));
   if (known) return edit(known);
-  const fields = Object.fromEntries(texts.map((name) => [name, null]));
-  for (const [name, values] of Object.entries(choices)) fields[name] = values[0];
+  const fields = Object.fromEntries([...texts, ...Object.keys(choices)].map((name) => [name, null]));
   const mention = { ...found, fields, decision: "add" };
   change(pages[current.page], (label) => { label.mentions[spanOf(mention)] = mention; });
   getSelection().removeAllRanges();
@@ -353,14 +361,17 @@ function offerMark() {
   byId("mark").style.top = `${Math.min(box.bottom + 6, innerHeight - 40)}px`;
 }
 
-// Labels as rows of labels.jsonl
+// Labels as rows of labels.jsonl. A class without a value is left out: a field that is not there is not labelled.
+
+const labelled = (fields) =>
+  Object.fromEntries(Object.entries(fields).filter(([name, value]) => value !== null || !choices[name]));
 
 function rows() {
   return pages.filter(labelOf).map((page) => {
     const label = labelOf(page);
     const mentions = Object.values(label.mentions)
       .sort((one, other) => one.start - other.start)
-      .map(({ decision, start, end, quote, fields }) => ({ decision, start, end, quote, ...fields }));
+      .map(({ decision, start, end, quote, fields }) => ({ decision, start, end, quote, ...labelled(fields) }));
     return {
       source: page.source, page: page.page, text_sha256: page.text_sha256, annotator: state.annotator || "anonymous",
       time: label.time, page_complete: label.complete, mentions,
@@ -370,7 +381,12 @@ function rows() {
 
 function download() {
   saveEdited();
-  const lines = rows().map((row) => JSON.stringify(row) + "\n");
+  const made = rows();
+  if (!made.length) {
+    byId("saved").textContent = "Nothing to download yet";
+    return;
+  }
+  const lines = made.map((row) => JSON.stringify(row) + "\n");
   const link = element("a", { href: URL.createObjectURL(new Blob(lines)), download: "labels.jsonl" });
   link.click();
   URL.revokeObjectURL(link.href);

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from pipeline.errors import StageOrderError
 from pipeline.processes import FIRST, PROCESSES
-from pipeline.records import Dataset, Document, MentionPage, Page, PageText, Record
+from pipeline.records import DATASET_FIELDS, Dataset, Document, MentionPage, Page, PageText, Record
 from pipeline.review.labels import FINISHED, text_hash
 from pipeline.selection import Selection
 from pipeline.store import load_document, load_text, manifest_entries
@@ -20,9 +20,10 @@ NamesIn = Callable[[Document, PageText], Callable[[Dataset, Page], str | None]]
 
 
 class ReviewDataset(Record):
-    """A dataset mention of the pipeline that was located in the page. `fields` and `verdicts`: as in `Dataset`.
+    """A dataset mention of the pipeline that was located in the page. `verdicts`: as in `Dataset`.
 
-    `canonical_name`: what the tables call the dataset, if that is known and not just what the page prints.
+    `fields`: null where no model and no person has given a value. `canonical_name`: what the tables
+    call the dataset, if that is known and not just what the page prints.
     """
 
     start: int
@@ -131,6 +132,7 @@ def _review_dataset(dataset: Dataset, canonical_name: str | None) -> ReviewDatas
         sent_end=dataset.sent_end,
         valid=dataset.valid,
         invalid_reason=dataset.invalid_reason,
-        fields=dataset.fields(),
+        # Without the defaults of fields that nobody has given: a person must not accept them unseen.
+        fields=dict.fromkeys(DATASET_FIELDS) | dataset.labelled_fields(),
         verdicts=dataset.verdicts,
     )

@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal
 
-from pipeline.text.alignment import Word, is_acronym, is_same_acronym, parts_between_ellipses, words_in
+from pipeline.text.alignment import MAX_ACRONYM, Word, is_acronym, is_same_acronym, parts_between_ellipses, words_in
 from pipeline.text.fuzzy import (
     LONG_PASSAGE,
     MIN_SHARE,
@@ -438,9 +438,11 @@ def _length_of(words: Sequence[Word]) -> int:
 
 def _acronyms(quote: str) -> list[tuple[str, int, int]]:
     """The acronyms of a name, and their spans in the normalized name. None if all of its words are in capitals."""
-    if quote.isupper() and len(quote.split()) > 1:
+    words = list(_WORD.finditer(quote))
+    is_in_capitals = len(quote.split()) > 1 or any(len(word[0]) > MAX_ACRONYM for word in words)
+    if quote.isupper() and is_in_capitals:
         return []
-    found = (match for match in _WORD.finditer(quote) if is_acronym(match[0]))
+    found = (match for match in words if is_acronym(match[0]))
     return [(one[0], len(normalized(quote[: one.start()])), len(normalized(quote[: one.end()]))) for one in found]
 
 

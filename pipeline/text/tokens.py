@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.records import storable
 
+_BINDINGS = "bpe_openai._bindings"
 LONGEST_INPUT = 500_000  # characters at a time; the tokenizer raises ValueError above 1,000,000
 
 
@@ -32,9 +33,11 @@ def _tokenizer() -> Any:
     When the package is imported, it loads tables that only decoding needs, in every process that counts tokens.
     """
     package = find_spec("bpe_openai")
-    found = PathFinder.find_spec("bpe_openai._bindings", package.submodule_search_locations if package else None)
-    if "bpe_openai._bindings" in sys.modules or found is None or found.loader is None:
-        return import_module("bpe_openai._bindings").tokenizer_for_encoding("o200k_base")
-    module = sys.modules["bpe_openai._bindings"] = module_from_spec(found)
+    folders = package.submodule_search_locations if package else None
+    found = PathFinder.find_spec(_BINDINGS, folders) if folders else None
+    if _BINDINGS in sys.modules or found is None or found.loader is None:
+        return import_module(_BINDINGS).tokenizer_for_encoding("o200k_base")
+    module = module_from_spec(found)
     found.loader.exec_module(module)
+    sys.modules[_BINDINGS] = module  # it can be loaded only once
     return module.tokenizer_for_encoding("o200k_base")
