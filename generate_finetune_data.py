@@ -83,7 +83,7 @@ def _generate(options: argparse.Namespace, output: Output) -> int:
     _note_empty_splits(output, config, {split: sum(card.rows[split, kind] for kind in KINDS) for split in SPLITS})
     output.note(f"Written to {workspace.finetune}")
     if not generated.has_histogram:
-        output.note("README.md there has no histogram of tokens. To get it: pip install -r requirements-plots.txt")
+        output.note("README.md there has no histogram of tokens. To get it: `pip install -r requirements-plots.txt`")
     return OK
 
 

@@ -229,3 +229,12 @@ def test_interrupted_while_asking_again(project: Project, server: Server) -> Non
     project.clock = InterruptedClock()
     assert "Leave out --again" not in project.run("run_batch.py --process extraction", expect=130)
     assert "Leave out --again" in project.run("run_batch.py --process extraction --again", expect=130)
+
+
+def test_a_paper_named_like_a_command_is_listed_by_its_name(project: Project) -> None:
+    project.paper("python run_batch.py.pdf", "We use the Korvian Household Survey.")
+    project.paper("requirements.txt.pdf", "We use the Korvian Farm Census.")
+    lines = project.run("run_batch.py --check").splitlines()
+    assert [line[:19].rstrip() for line in lines if line.startswith(("python", "require"))] == [
+        "python run_batch.py", "requirements.txt",
+    ]  # fmt: skip

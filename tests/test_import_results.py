@@ -77,7 +77,7 @@ def test_results_can_be_imported_after_the_ledger_was_lost(papers: Project, serv
     lose_ledger(papers)
     refused = papers.run(RUN, expect=1)
     assert "lists 1 batch that" in refused and "the ledger was replaced or lost" in refused
-    assert f"--results {(papers.output / 'extraction_batches.txt').read_text().strip()} " in refused
+    assert f"--results {(papers.output / 'extraction_batches.txt').read_text().strip()}`, or" in refused
     for process in ("extraction", "judge", "reasoning"):
         (output,) = (papers.output / "batches" / process).glob("*.output.jsonl")
         papers.run(f"retrieve_results.py --process {process} --results {output}")

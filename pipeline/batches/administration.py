@@ -109,7 +109,7 @@ def _give_up(session: Session, batch: Batch) -> str:
     if batch.server == session.provider.server and _rescue(session, batch):
         return (
             f"The results of batch {batch.batch_id} are incomplete. The answers that can be read were collected. Next: "
-            f"python run_batch.py --process {batch.process}"
+            f"`python run_batch.py --process {batch.process}`"
         )
     return _abandon(session, batch)
 
@@ -118,7 +118,7 @@ def _abandon(session: Session, batch: Batch) -> str:
     with session.ledger.transaction():
         outcome = Outcome("missing", message="declared lost by the user")
         session.ledger.batches.close(batch.id, outcome, "lost")
-    return f"Batch {batch.batch_id} was given up. Next: python run_batch.py --process {batch.process}"
+    return f"Batch {batch.batch_id} was given up. Next: `python run_batch.py --process {batch.process}`"
 
 
 def _rescue(session: Session, batch: Batch) -> bool:

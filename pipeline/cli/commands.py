@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.cli.installation import ROOT, shell_word
 
+QUOTED = re.compile(r"`([^`]*)`")
 SCRIPT = re.compile(r"\bpython (\w+\.py)\b")
 PIP = re.compile(r"\bpip install\b")
 REQUIREMENTS = re.compile(r"\brequirements(?:-\w+)?\.txt\b")
@@ -39,7 +40,11 @@ class Commands:
         return cls(sys.orig_argv[0], sys.argv[0][: -len(Path(sys.argv[0]).name)], config)
 
     def complete(self, text: str) -> str:
-        """The text with all commands in it completed."""
+        """A message with all commands in it completed. They are in backquotes; the name of a paper can be anything."""
+        return QUOTED.sub(lambda found: f"`{self.command(found[1])}`", text)
+
+    def command(self, text: str) -> str:
+        """One command, completed."""
         python, config = shell_word(self.python), f" --config {shell_word(self.config)}" if self.config else ""
         text = SCRIPT.sub(lambda found: f"{python} {shell_word(self.folder + found[1])}{config}", text)
         if self.python != "python":

@@ -40,10 +40,10 @@ class Output:
 
     def next(self, command: str, remark: str = "", other: str = "") -> None:
         """The command that helps next. An `other` that helps too has a line of its own, to be copied."""
-        self.report["next"] = self._commands.complete(command)
+        command = self.report["next"] = self._commands.command(command)
         self.note(f"{_coloured('Next:', BOLD, self._stream)} {command}{f'  ({remark})' if remark else ''}")
         if other:
-            self.note(f"{_coloured('or:', BOLD, self._stream)}   {other}")
+            self.note(f"{_coloured('or:', BOLD, self._stream)}   {self._commands.command(other)}")
 
     def problem(self, text: str) -> None:
         """Something that the user has to look at. Said once: all stages have the same papers that cannot be read."""
