@@ -209,7 +209,7 @@ def test_pages_outside_of_the_gold_and_pages_without_an_answer(project: Project,
     assert found["stages"]["extraction"]["unanswered_pages"] == [{"document": "a", "page": 2, "status": "not_sent"}]
     assert found["stages"]["extraction"]["not_evaluated"] == {"pages": 1, "mentions": 1}
     printed = printed_by(project, f"--gold {gold_path} --process judge", expect=1)
-    assert "no answers of judge yet: run python run_batch.py --process judge" in printed
+    assert "no answers of judge yet: run `python run_batch.py --process all` first." in printed
 
 
 def test_mentions_that_were_not_located(done: Project) -> None:

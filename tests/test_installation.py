@@ -39,7 +39,9 @@ def old_pythons() -> list[Path]:
 
 def outside(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder that need not be that of the scripts."""
-    return subprocess.run(command, cwd=cwd, env=os.environ | variables, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **variables}
+    environment.pop("PYTHONPATH", None)  # other tests set it, and then packages are found that are not installed
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
