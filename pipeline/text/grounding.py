@@ -9,7 +9,6 @@ begins and ends with whole words.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,11 +31,11 @@ from pipeline.text.fuzzy import (
     similarity,
     windows,
 )
-from pipeline.text.language import FIRST_CJK
 from pipeline.text.markup import without_markup
 from pipeline.text.normalize import NormalizedText, is_ignored, normalized
 from pipeline.text.sentences import sentence_spans
 from pipeline.text.variants import DATA_NOUNS, name_variants
+from pipeline.text.word_borders import is_whole_words, with_whole_words
 
 MAX_SENTENCE = 200  # characters; a longer sentence also ends at the end of a short line
 FULL_LINE = 40  # characters; lines of prose have more, cells of tables have fewer
@@ -52,11 +51,6 @@ _CLOSING_MARKS = ")]},;:.!?"
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _WORD = re.compile(r"\w+")
-_BEFORE_LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*$")
-_LINE_END = re.compile(r"[-\u00ad\u2010¬][^\S\n]*\n\s*(?=[^\W\d_])")
-HYPHENS = "-\u00ad\u2010¬"
-MAX_LINE_END = 12  # characters of a hyphen, a line end and an indent
-_SUFFIX = re.compile(r"[^\W\d_]{1,2}(?!\w)|\.\d")  # "Wave 2a" is not "Wave 2", "version 2.1" is not "version 2"
 _GARBLED_SPACE = re.compile(r"0[^\S\n]*\n\s*0")  # some models write this for a no-break space
 
 
@@ -177,7 +171,7 @@ class PageIndex:
             for found in search(quote.strip(), start, end, in_words):
                 if not in_words:
                     return found
-                first, last = self._with_whole_words(found.start, found.end)
+                first, last = with_whole_words(self.text, found.start, found.end)
                 if (first, last) == (found.start, found.end):
                     return found
                 first, last = self._with_rest_of_sentence(max(first, start), min(last, end), start, end)
@@ -190,8 +184,8 @@ class PageIndex:
         found = [
             place
             for window in windows(search.words, self._normalized_text, (start, end), NAME_MARGIN)
-            for place in search.places(self.text, *self._with_whole_words(*window))
-            if start <= place.start and place.end <= end and _is_whole_words(self.text, place.start, place.end)
+            for place in search.places(self.text, *with_whole_words(self.text, *window))
+            if start <= place.start and place.end <= end and is_whole_words(self.text, place.start, place.end)
         ]
         best = [place for place in found if place.score == max(one.score for one in found)]
         if not best or (search.has_ellipsis and len({normalized(self.text[one.start : one.end]) for one in best}) > 1):
@@ -238,7 +232,7 @@ class PageIndex:
         if len(places) != 1:
             return None
         first, last = page.origin(places[0]), page.origin(places[0] + len(wanted) - 1) + 1
-        first, last = self._with_whole_words(first, self._with_closing_mark(last, quote))
+        first, last = with_whole_words(self.text, first, self._with_closing_mark(last, quote))
         if first < start or last > end:
             return None
         return Span(*self._with_rest_of_sentence(first, last, start, end), "fuzzy")
@@ -250,7 +244,7 @@ class PageIndex:
         found = [
             passage
             for low, high in windows(words, self._normalized_text, (start, end), margin, only_likely=True)
-            if (passage := find_passage(quote, words, self.text, *self._with_whole_words(low, high)))
+            if (passage := find_passage(quote, words, self.text, *with_whole_words(self.text, low, high)))
             and start <= passage.start and passage.end <= end and self._is_meant(passage)
             and not (only_whole and (passage.before or passage.after))
         ]  # fmt: skip
@@ -304,16 +298,6 @@ class PageIndex:
                 return found[-1 if last else 0]
         return self._similar_passage(part, start, end)
 
-    def _with_whole_words(self, start: int, end: int) -> tuple[int, int]:
-        """A place, widened to the borders of words."""
-        while _is_within_word(self.text, start):
-            before = _BEFORE_LINE_END.search(self.text, max(0, start - MAX_LINE_END), start)
-            start = before.start() if before else start - 1
-        while _is_within_word(self.text, end):
-            after = _LINE_END.match(self.text, end)
-            end = after.end() if after else end + 1
-        return start, end
-
     def _with_rest_of_sentence(
         self, first: int, last: int, start: int, end: int, before: int = 0, after: int = 0
     ) -> tuple[int, int]:
@@ -365,7 +349,7 @@ class PageIndex:
         """The places of the literal quotation. With `in_words`, also those that begin or end within a word."""
         found = self.text.find(quote, start, end) if quote else -1
         while found >= 0:
-            if in_words or _is_whole_words(self.text, found, found + len(quote)):
+            if in_words or is_whole_words(self.text, found, found + len(quote)):
                 yield Span(found, found + len(quote), "exact")
             found = self.text.find(quote, found + 1, end)
 
@@ -379,9 +363,7 @@ class PageIndex:
             first, last = page.origin(found), page.origin(after - 1) + 1
             if last > end:
                 return
-            is_whole = in_words or (
-                _is_whole_words(self.text, first, last) and self._has_whole_characters(found, after)
-            )
+            is_whole = in_words or (is_whole_words(self.text, first, last) and self._has_whole_characters(found, after))
             if is_whole and all(
                 is_same_acronym(one, self.text[page.origin(found + low) : page.origin(found + high - 1) + 1])
                 for one, low, high in acronyms
@@ -444,44 +426,3 @@ def _acronyms(quote: str) -> list[tuple[str, int, int]]:
         return []
     found = (match for match in words if is_acronym(match[0]))
     return [(one[0], len(normalized(quote[: one.start()])), len(normalized(quote[: one.end()]))) for one in found]
-
-
-def _is_whole_words(text: str, start: int, end: int) -> bool:
-    if _is_within_word(text, start) or _is_within_word(text, end):
-        return False
-    if not (start < end and text[end - 1].isdigit() and _SUFFIX.match(text, end)):
-        return True
-    return text[end] == "." and text[max(start, end - 4) : end].isdigit() and end - start >= 4  # a year, a full stop
-
-
-def _is_within_word(text: str, border: int) -> bool:
-    """Whether the characters on both sides of `border` belong to one word or number.
-
-    A letter next to a digit does not count, because footnote numbers follow names ("Living Standards Survey7"). A word
-    may go on in the next line.
-    """
-    if border <= 0 or border >= len(text):
-        return False
-    left, right = text[border - 1], text[border]
-    if max(left, right) < "\x7f" and right != "-" and not (left.isspace() and right.islower()):  # the usual case
-        return (left.isalpha() and right.isalpha()) or (left.isdigit() and right.isdigit())
-    if unicodedata.category(right).startswith("M"):
-        return True
-    if max(left, right) >= FIRST_CJK and not (_is_glyph(left) or _is_glyph(right)):
-        return False
-    if left.isalpha() and right in HYPHENS:
-        after = _LINE_END.match(text, border)
-        return left.islower() and after is not None and text[after.end()].islower()
-    if left.isspace() and right.islower():
-        before = _BEFORE_LINE_END.search(text, max(0, border - MAX_LINE_END), border)
-        return before is not None and before.start() > 0 and text[before.start() - 1].islower()
-    return (_is_letter(left) and _is_letter(right)) or (left.isdigit() and right.isdigit())
-
-
-def _is_letter(char: str) -> bool:
-    return char.isalpha() or _is_glyph(char)
-
-
-def _is_glyph(char: str) -> bool:
-    """Whether a character stands for letters that the PDF does not give, or for a ligature."""
-    return char == "\ufffd" or "\ue000" <= char <= "\uf8ff" or "\ufb00" <= char <= "\ufb06"
