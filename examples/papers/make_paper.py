@@ -20,6 +20,7 @@ from pathlib import Path
 import pymupdf
 
 FOLDER = Path(__file__).resolve().parent
+STYLE_LINK = '<link rel="stylesheet" href="style.css">'
 PAGE = pymupdf.paper_rect("a5")  # short papers fill small pages
 TEXT = pymupdf.Rect(46, 44, PAGE.x1 - 46, PAGE.y1 - 50)
 FOOT = pymupdf.Rect(46, PAGE.y1 - 40, PAGE.x1 - 46, PAGE.y1 - 16)
@@ -53,7 +54,8 @@ def paper(source: str) -> bytes:
 def _layout(source: str) -> bytes:
     buffer = io.BytesIO()
     writer = pymupdf.DocumentWriter(buffer)
-    story = pymupdf.Story(source)
+    shared = (FOLDER / "style.css").read_text(encoding="utf-8")
+    story = pymupdf.Story(source.replace(STYLE_LINK, f"<style>{shared}</style>"))
     number, more = 0, True
     while more:
         number += 1
