@@ -27,7 +27,7 @@ def found_sentence(process: str, found: StageFindings, pages: int) -> str:
     previous = previous_process(process)
     if previous is None:
         return sentence
-    sentence += f"; {total.rejected:,} rejected, {total.uncertain:,} uncertain"
+    sentence += f"; {total.rejected:,} rejected, {total.uncertain:,} with a note"
     if previous_process(previous):  # the first verdicts overrule none
         overruled = counted(total.removed + total.restored, "verdict")
         sentence += f"; {overruled} of {previous} overruled"
